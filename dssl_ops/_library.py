@@ -1,0 +1,88 @@
+"""Decides once per process whether the compiled kernels or the references serve, and loads the kernels."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+
+from . import _build
+
+_lock = threading.RLock()
+_state: bool | None = None  # None: not yet decided
+_core = None
+_failure: RuntimeError | None = None
+_reason = "not decided yet: decided at the first call"
+_callbacks: list = []
+
+
+def native() -> bool:
+    """True when torch.ops.dssl_ops.* are loaded. The first call loads them, compiling if need be.
+
+    `DSSL_OPS_BACKEND=reference` gives False; `=native` raises where otherwise one warning would be given and the
+    references would serve. Raises RuntimeError when the sources do not compile.
+    """
+    if _state is None:
+        _decide()
+    return _state
+
+
+# torch.compile calls the function while it traces and takes the answer as a constant. This attribute is all that
+# torch._dynamo.assume_constant_result sets; importing torch._dynamo for it would cost a second.
+native._dynamo_marked_constant = True
+
+
+def when_loaded(register):
+    """Decorator: calls register() right after the kernels are loaded, or now if they are."""
+    with _lock:
+        if _state:
+            register()
+        else:
+            _callbacks.append(register)
+    return register
+
+
+def core():
+    """The compiled module (build information, tables); None where the references serve."""
+    return _core if native() else None
+
+
+def backend() -> tuple[str, str]:
+    """Name of the backend in use and why, for `python -m dssl_ops info`."""
+    return ("native" if native() else "reference", _reason)
+
+
+def _decide() -> None:
+    global _state, _core, _failure, _reason
+    with _lock:
+        if _state is not None:
+            return
+        if _failure is not None:  # the compiler will not change its mind; do not make every call wait for it
+            raise _failure
+        forced = _forced()
+        if forced == "reference":
+            _state, _reason = False, "DSSL_OPS_BACKEND=reference"
+            return
+        try:
+            _core = _build.load()
+        except _build.NoCompiler as missing:
+            if forced == "native":
+                raise
+            warnings.warn(f"{missing}. Until then the slower pure-PyTorch references serve.", stacklevel=4)
+            _state, _reason = False, "no C++ compiler"
+            return
+        except RuntimeError as failure:
+            _failure = failure
+            raise
+        _reason = "DSSL_OPS_BACKEND=native" if forced else "compiled kernels loaded"
+        for register in _callbacks:
+            register()
+        _callbacks.clear()
+        _state = True
+
+
+def _forced() -> str:
+    value = os.environ.get("DSSL_OPS_BACKEND", "")
+    if value not in ("", "native", "reference"):
+        raise ValueError(f"DSSL_OPS_BACKEND must be native or reference; got {value!r}")
+    return value
