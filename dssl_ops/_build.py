@@ -245,7 +245,8 @@ def _fits(binary: Path, wanted: dict[str, str | None], ignore: str = "") -> bool
     """Whether binary is whole and was made from what is wanted; mapping a cut-off file would end in SIGBUS."""
     try:
         receipt = json.loads(binary.with_suffix(".json").read_text())
-        return {**receipt["recipe"], ignore: None} == {**wanted, ignore: None} and receipt["sha256"] == _checksum(binary)
+        same = {**receipt["recipe"], ignore: None} == {**wanted, ignore: None}
+        return same and receipt["sha256"] == _checksum(binary)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -260,3 +261,19 @@ def _import(binary: Path):
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+def cuda_toolkit() -> Path | None:
+    """Root of the CUDA toolkit: $CUDA_HOME, else of the nvcc on PATH, else of the one that pip installs.
+
+    The nvcc on PATH may be a wrapper script far from the toolkit, so nvcc itself is asked where it is.
+    """
+    if home := os.environ.get("CUDA_HOME"):
+        return Path(home) if (Path(home) / "bin" / "nvcc").exists() else None
+    if nvcc := shutil.which("nvcc"):
+        answer = subprocess.run([nvcc, "--dryrun", "x.cu"], capture_output=True, text=True).stderr
+        here = next((line.split("=", 1)[1] for line in answer.splitlines() if line.startswith("#$ _HERE_=")), None)
+        return Path(here).parent if here else Path(nvcc).resolve().parent.parent
+    packages = importlib.util.find_spec("nvidia")
+    roots = [Path(root) / "cu13" for root in packages.submodule_search_locations] if packages else []
+    return next((root for root in roots if (root / "bin" / "nvcc").exists()), None)
