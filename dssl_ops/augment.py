@@ -1,0 +1,238 @@
+"""Batched image augmentation: execute one program per image, bit for bit as Pillow 13.0.0 would on x86-64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._library import native, when_loaded
+from .augment_reference import augment_reference
+from .program import AFFINE_OPS, INTERPOLATION, NAMES, OPCODES, VALUE_NAMES, Program, check_count, check_rows, require
+
+__all__ = ["OPCODES", "Program", "augment", "augment_reference", "image_op", "normalization_table"]
+
+PILLOW_13 = 13  # resize's pass order, the only point where the Pillow version shows
+
+
+def augment(
+    images: Tensor,
+    program: Program,
+    *,
+    table: Tensor | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Run program i on image i and return its views, (views, B, C, height, width).
+
+    images: uint8 (B, C, H, W) on the CPU, C in {1, 3}, any strides. Result: uint8, or with `table`, a (C, 256)
+    lookup of float32, bfloat16 or float16 (see `normalization_table`), that dtype. memory_format is that of every
+    (B, C, height, width) view. Raises ValueError for a wrong dtype, shape, device or number of programs, and
+    where a step does not fit its image (a crop outside it, a view of another size).
+    """
+    check_images("augment", images)
+    require(isinstance(program, Program), f"augment: program must be a Program; got {type(program).__name__}")
+    require(
+        len(program) == len(images),
+        f"augment: there must be one program per image; got {len(program)} for {len(images)} images",
+    )
+    _check_table(table, images.shape[1])
+    require(
+        memory_format in (torch.contiguous_format, torch.channels_last),
+        f"augment: memory_format must be contiguous_format or channels_last; got {memory_format}",
+    )
+    if not native():
+        return augment_reference(images, program, table=table, memory_format=memory_format)
+    if not images.is_contiguous(memory_format=torch.channels_last):
+        images = images.contiguous()
+    return torch.ops.dssl_ops.augment(
+        images,
+        program.opcodes,
+        program.step_offsets,
+        program.values,
+        program.value_offsets,
+        table,
+        program.views,
+        program.height,
+        program.width,
+        memory_format == torch.channels_last,
+    )
+
+
+@when_loaded
+def _register_fake() -> None:
+    @torch.library.register_fake("dssl_ops::augment")
+    def _(images, opcodes, step_offsets, values, value_offsets, table, views, height, width, channels_last):
+        batch, channels = images.shape[:2]
+        dtype = images.dtype if table is None else table.dtype
+        if channels_last:
+            packed = images.new_empty((views, batch, height, width, channels), dtype=dtype)
+            return packed.permute(0, 1, 4, 2, 3)
+        return images.new_empty((views, batch, channels, height, width), dtype=dtype)
+
+
+def image_op(
+    images: Tensor,
+    name: str,
+    values: float | Sequence[float] | Tensor | None = None,
+    size: tuple[int, int] | None = None,
+    interpolation: str | None = None,
+) -> Tensor:
+    """Apply one named step to every image: (B, C, H, W) uint8 to (B, C, H, W), or (B, C, *size) for ResizedCrop.
+
+    values: a number for all images, (B,) for steps with one value, (P,) for all images or (B, P) for steps with P
+    values. Names and values: AutoContrast, Equalize, Invert, Grayscale, HorizontalFlip, Identity: none; Posterize:
+    bits 0..8 (0: black); Solarize: threshold; SolarizeAdd: addend (the authors' form, on all pixels); Brightness,
+    Contrast, Color, Sharpness: factor (PIL.ImageEnhance); Hue: shift in [-0.5, 0.5] (torchvision on PIL); Rotate:
+    degrees counter-clockwise (Image.rotate); ShearX, ShearY: s of the matrix (1 s 0; 0 1 0); TranslateX,
+    TranslateY: pixels t of (1 0 t; 0 1 0) (Image.transform); Cutout: x0 y0 x1 y1, both ends painted (125, 123,
+    114); GaussianBlur: sigma (ImageFilter.GaussianBlur); ResizedCrop: top left height width, with size=(H, W);
+    Jigsaw: the n * n permutation, row-major, tile k of the result = tile values[k] of the source.
+    interpolation: "nearest" (the default), "bilinear" or "bicubic" for the affine steps; "bilinear" (the default)
+    or "bicubic" for ResizedCrop. Raises ValueError with the step's name for anything else.
+    """
+    check_images("image_op", images)
+    known = [step for step in NAMES if step not in ("Source", "Emit")]
+    require(name in known, f"image_op: unknown step {name!r}; known are {', '.join(known)}")
+    require(
+        (size is not None) == (name == "ResizedCrop"),
+        f"image_op: size=(height, width) goes with ResizedCrop only; got {size} for {name}",
+    )
+    rows = _rows(name, values, len(images))
+    height, width = size or images.shape[2:]
+    tail = _tail(name, size, interpolation)
+    check_count("image_op", name, rows.shape[1] + len(tail))
+    rows = np.concatenate([rows, np.broadcast_to(tail, (len(rows), len(tail)))], axis=1)
+    check_rows("image_op", name, rows)
+    _check_fit(name, rows, images.shape[2:])
+    return augment(images, _one_step_program(name, rows, height, width))[0]
+
+
+def _rows(name: str, values, batch: int) -> np.ndarray:
+    """values as float64 (batch, P)."""
+    if values is None:
+        return np.zeros((batch, 0))
+    try:
+        array = torch.as_tensor(values).detach().cpu().to(torch.float64).numpy()
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"image_op: values of {name} must be numbers; got {values!r}") from None
+    if array.ndim == 1:
+        single = len(VALUE_NAMES[name]) - (name in AFFINE_OPS) == 1 and name != "Jigsaw"
+        array = array[:, None] if single else array[None].repeat(batch, axis=0)
+    elif array.ndim == 0:
+        array = np.full((batch, 1), array)
+    require(
+        array.ndim == 2 and len(array) == batch,
+        f"image_op: values of {name} must be a number, ({batch},) or ({batch}, P); got {tuple(array.shape)}",
+    )
+    return array
+
+
+def _tail(name: str, size: tuple[int, int] | None, interpolation: str | None) -> list[int]:
+    """The values that follow from size and interpolation."""
+    if name not in AFFINE_OPS and name != "ResizedCrop":
+        require(interpolation is None, f"image_op: {name} takes no interpolation; got {interpolation!r}")
+        return []
+    interpolation = interpolation or ("bilinear" if name == "ResizedCrop" else "nearest")
+    number = interpolation_number("image_op", interpolation)
+    return [number] if name in AFFINE_OPS else [*size, number, PILLOW_13]
+
+
+def _check_fit(name: str, rows: np.ndarray, side: tuple[int, int]) -> None:
+    """Steps that must fit the image: a crop box inside it, a jigsaw whose tiles are not empty and swap sizes."""
+    height, width = side
+    if name == "ResizedCrop":
+        inside = (rows[:, 0] + rows[:, 2] <= height) & (rows[:, 1] + rows[:, 3] <= width)
+        require(
+            bool(inside.all()),
+            f"image_op: ResizedCrop box must lie inside {height}x{width}; got {rows[~inside][:1, :4].tolist()}",
+        )
+    if name == "Jigsaw" and len(rows):
+        grid = math.isqrt(rows.shape[1])
+        require(
+            grid <= min(height, width),
+            f"image_op: Jigsaw grid must be at most the side; got {grid} for {height}x{width}",
+        )
+        sizes = tile_sizes(grid, height, width)
+        require(
+            bool((sizes[rows.astype(np.int64)] == sizes).all()),
+            f"image_op: Jigsaw must move tiles among tiles of equal size; {grid} does not divide {height}x{width}",
+        )
+
+
+def tile_sizes(grid: int, height: int, width: int) -> np.ndarray:
+    """(grid * grid, 2) height and width of every tile, row-major; edges are floor(side * i / grid)."""
+    rows, columns = (np.diff(side * np.arange(grid + 1) // grid) for side in (height, width))
+    return np.stack([rows.repeat(grid), np.tile(columns, grid)], axis=1)
+
+
+def interpolation_number(op: str, interpolation: str) -> int:
+    """Pillow's number of the named filter; raises ValueError for an unknown name."""
+    require(
+        interpolation in INTERPOLATION,
+        f"{op}: interpolation must be one of {', '.join(INTERPOLATION)}; got {interpolation!r}",
+    )
+    return INTERPOLATION[interpolation]
+
+
+def _one_step_program(name: str, rows: np.ndarray, height: int, width: int) -> Program:
+    batch, count = rows.shape
+    values = np.concatenate([rows, np.zeros((batch, 1))], axis=1)  # the zero: Emit(0)
+    lengths = np.tile([count, 1], batch)
+    return Program(
+        torch.tensor([OPCODES[name], OPCODES["Emit"]], dtype=torch.int32).repeat(batch),
+        torch.arange(batch + 1) * 2,
+        torch.from_numpy(values.ravel()),
+        torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
+        1,
+        int(height),
+        int(width),
+    )
+
+
+def normalization_table(
+    mean: Sequence[float], std: Sequence[float], channels: int, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """(channels, 256) normalised value of every byte: (v * float32(1 / 255) - mean) / std in float32, then `dtype`.
+
+    Each operation is rounded on its own, as torchvision's ToDtype(scale=True) and Normalize do, bit for bit.
+    One mean and std serve all channels. Raises ValueError where their number does not fit.
+    """
+    mean, std = (torch.tensor(numbers, dtype=torch.float32).reshape(-1, 1) for numbers in (mean, std))
+    require(
+        len(mean) == len(std) and len(mean) in (1, channels),
+        f"Normalize: mean and std must have {channels} numbers each; got {len(mean)} and {len(std)}",
+    )
+    scaled = torch.arange(256, dtype=torch.float32).expand(channels, 256) * (1.0 / 255.0)
+    return ((scaled - mean) / std).to(dtype)
+
+
+def check_images(op: str, images: Tensor) -> None:
+    """Raise ValueError unless images are uint8 (B, C, H, W) on the CPU with C in {1, 3} and sides of at least 1."""
+    require(
+        isinstance(images, Tensor), f"{op}: images must be a uint8 (B, C, H, W) tensor; got {type(images).__name__}"
+    )
+    good = (
+        images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3) and min(images.shape[2:]) >= 1
+    )
+    require(
+        good,
+        f"{op}: images must be uint8 (B, C, H, W) with C 1 or 3 and sides of at least 1; "
+        f"got {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
+    )
+    require(images.device.type == "cpu", f"{op}: images must be on the CPU; got {images.device}")
+
+
+def _check_table(table: Tensor | None, channels: int) -> None:
+    if table is None:
+        return
+    require(
+        isinstance(table, Tensor) and table.dtype in (torch.float32, torch.bfloat16, torch.float16),
+        f"augment: table must be float32, bfloat16 or float16; got {getattr(table, 'dtype', type(table).__name__)}",
+    )
+    require(
+        table.shape == (channels, 256) and table.is_contiguous() and table.device.type == "cpu",
+        f"augment: table must be a contiguous ({channels}, 256) CPU tensor; got {tuple(table.shape)} on {table.device}",
+    )

@@ -1,0 +1,189 @@
+"""How a transform becomes views: it lists its instructions, programs are drawn from them, the engine runs those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .augment import augment, check_images
+from .augment_sample import FIXED, HEADER, augment_sample
+from .program import OPCODES, Program, require
+
+MAX_VIEWS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
+
+
+class Listing:
+    """The instructions so far, and for the next one its view, its step within it and the size of the image there.
+
+    height and width are None while images of several sizes are possible.
+    """
+
+    def __init__(self, height: int | None, width: int | None):
+        self.words: list[float] = []
+        self.source = self.height, self.width = height, width
+        self.view = self.step = self.views = 0
+        self.size: tuple[int, int] | None = None  # of the views
+
+    def start_view(self, view: int) -> None:
+        """The next instructions draw with this view."""
+        self.view, self.step = view, 0
+
+    def next_step(self) -> int:
+        """Take the next static position in the view, so that no branch or probability shifts another's draws."""
+        require(self.step < MAX_STEPS, f"transforms: a view has at most {MAX_STEPS} steps; got more")
+        self.step += 1
+        return self.step - 1
+
+    def add(self, kind: int, *parameters: float, step: int | None = None) -> None:
+        step = self.next_step() if step is None else step
+        self.words += map(float, (kind, HEADER + len(parameters), self.view, step, *parameters))
+
+    def fixed(self, name: str, *values: float, p: float = 1.0) -> None:
+        """The named step with these values, applied with probability p."""
+        self.add(FIXED, OPCODES[name], p, *values)
+
+    def emit(self, view: int) -> None:
+        """The image here is view `view` of the result."""
+        require(self.height is not None, "transforms: images of several sizes need a RandomResizedCrop; got none")
+        self.size = self.size or (self.height, self.width)
+        require(
+            self.size == (self.height, self.width),
+            f"transforms: all views must have one size; got {(self.height, self.width)} after {self.size}",
+        )
+        self.fixed("Emit", view)
+        self.views += 1
+
+    def restart(self) -> None:
+        """Go on from the source image."""
+        self.fixed("Source")
+        self.height, self.width = self.source
+
+
+def draw_program(
+    build: Callable[[Listing], None],
+    source: Tensor | Sequence[tuple[int, int]],
+    seed: int,
+    epoch: int,
+    sample_ids: Tensor | Sequence[int] | int | None,
+) -> Program:
+    """Program of every image; `source` is the images, uint8 (B, C, H, W) or (C, H, W), or their sizes, B of (H, W)."""
+    sizes = _sizes(source)
+    ids = _sample_ids(sample_ids, len(sizes))
+    seed = _integer("seed", seed, -(2**63), 2**64 - 1)
+    epoch = _integer("epoch", epoch, 0, 2**32 - 1)
+    if _is_images(source):
+        size = source.shape[-2:]
+    else:
+        size = sizes[0].tolist() if len(sizes) and bool((sizes == sizes[0]).all()) else (None, None)
+    listing = Listing(*size)
+    build(listing)
+    tensors = augment_sample(listing.words, ids, sizes, seed, epoch)
+    return Program(*tensors, listing.views, *listing.size)
+
+
+def make_views(build, normalize, images, seed, epoch, sample_ids, memory_format) -> Tensor:
+    """Views of the images, (views, B, C, H, W), or (views, C, H, W) of one unbatched image."""
+    batch = images.unsqueeze(0) if isinstance(images, Tensor) and images.dim() == 3 else images
+    check_images("transforms", batch)
+    program = draw_program(build, batch, seed, epoch, sample_ids)
+    table = normalize.table(batch.shape[1]) if normalize is not None else None
+    views = augment(batch, program, table=table, memory_format=memory_format)
+    return views if batch is images else views[:, 0]
+
+
+class Transform:
+    """Makes one view of every image; subclasses are frozen dataclasses that list their instructions."""
+
+    @property
+    def normalization(self):
+        """The Normalize that ends this transform, or None."""
+        return None
+
+    def instructions(self, listing: Listing) -> None:
+        """Append this transform's instructions and leave the listing at the size that results."""
+        raise NotImplementedError
+
+    def sample(
+        self,
+        source: Tensor | Sequence[tuple[int, int]],
+        *,
+        seed: int,
+        epoch: int = 0,
+        sample_ids: Tensor | Sequence[int] | int | None = None,
+        view: int = 0,
+    ) -> Program:
+        """Draw the programs only, one per image or per (H, W) of `source`; see `__call__` for the rest."""
+        return draw_program(self._build(view), source, seed, epoch, sample_ids)
+
+    def __call__(
+        self,
+        images: Tensor,
+        *,
+        seed: int,
+        epoch: int = 0,
+        sample_ids: Tensor | Sequence[int] | int | None = None,
+        view: int = 0,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Tensor:
+        """View of uint8 images (B, C, H, W) or (C, H, W), C in {1, 3}, on the CPU: uint8, or Normalize's dtype.
+
+        What is drawn depends on (seed, epoch, sample id, view) alone: not on the batch, its order, threads or any
+        global random state. sample_ids: int64 (B,), default 0..B-1. Raises ValueError for bad input.
+        """
+        return make_views(self._build(view), self.normalization, images, seed, epoch, sample_ids, memory_format)[0]
+
+    def _build(self, view: int) -> Callable[[Listing], None]:
+        view = _integer("view", view, 0, MAX_VIEWS - 1)
+
+        def build(listing: Listing) -> None:
+            listing.start_view(view)
+            self.instructions(listing)
+            listing.emit(0)
+
+        return build
+
+
+def _is_images(source) -> bool:
+    return isinstance(source, Tensor) and source.dtype == torch.uint8
+
+
+def _sizes(source) -> Tensor:
+    if _is_images(source):
+        batch = source.unsqueeze(0) if source.dim() == 3 else source
+        check_images("transforms", batch)
+        return torch.tensor(batch.shape[2:], dtype=torch.int64).repeat(len(batch), 1)
+    try:
+        sizes = torch.as_tensor(source)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"transforms: sizes must be (B, 2) whole numbers; got {source!r}") from None
+    sizes = sizes.reshape(-1, 2) if sizes.numel() == 0 else sizes
+    good = sizes.dim() == 2 and sizes.shape[1] == 2 and not sizes.is_floating_point() and bool((sizes >= 1).all())
+    require(
+        good or sizes.numel() == 0,
+        f"transforms: sizes must be (B, 2) whole numbers of at least 1; got {sizes.dtype} {tuple(sizes.shape)}",
+    )
+    return sizes.to("cpu", torch.int64).contiguous()
+
+
+def _sample_ids(sample_ids, batch: int) -> Tensor:
+    if sample_ids is None:
+        return torch.arange(batch)
+    try:
+        ids = torch.as_tensor(sample_ids)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ValueError(f"transforms: sample_ids must be ({batch},) int64; got {sample_ids!r}") from None
+    ids = ids.reshape(1) if ids.dim() == 0 and batch == 1 else ids
+    whole = ids.dtype in (torch.int64, torch.int32) or ids.numel() == 0
+    require(
+        whole and ids.shape == (batch,),
+        f"transforms: sample_ids must be ({batch},) int64; got {ids.dtype} {tuple(ids.shape)}",
+    )
+    return ids.to("cpu", torch.int64).contiguous()
+
+
+def _integer(name: str, value: int, low: int, high: int) -> int:
+    good = hasattr(value, "__index__") and not isinstance(value, (bool, Tensor)) and low <= value <= high
+    require(good, f"transforms: {name} must be a whole number in {low}..{high}; got {value!r}")
+    return int(value)

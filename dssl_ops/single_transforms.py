@@ -1,0 +1,214 @@
+"""The single transforms: one random step each, or one block of them (RandAugment, ColorJitter)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .augment import PILLOW_13, interpolation_number
+from .augment_sample import COLOR_JITTER, GAUSSIAN_BLUR, JIGSAW, RANDOM_OPS, RANDOM_RESIZED_CROP
+from .instructions import Listing, Transform
+from .op_sets import OP_SETS
+from .program import require
+
+Range = tuple[float, float]
+MAX_GRID, MAX_OPS = 127, 2048  # what the 4096 blocks of one step's draws can serve
+
+
+def check_probability(op: str, p: float, name: str = "p") -> None:
+    require(is_number(p) and 0 <= p <= 1, f"{op}: {name} must be a probability in [0, 1]; got {p!r}")
+
+
+def is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_range(op: str, name: str, pair: Range, low: float, high: float = math.inf) -> Range:
+    good = (
+        isinstance(pair, Sequence)
+        and len(pair) == 2
+        and all(map(is_number, pair))
+        and low <= pair[0] <= pair[1] <= high
+    )
+    require(good, f"{op}: {name} must be (low, high) with {low:g} <= low <= high <= {high:g}; got {pair!r}")
+    return tuple(pair)
+
+
+def _pair_size(op: str, size: int | tuple[int, int]) -> tuple[int, int]:
+    pair = (size, size) if _is_whole(size) else size
+    good = isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_whole, pair)) and min(pair) >= 1
+    require(good, f"{op}: size must be a whole number or (height, width) of at least 1; got {size!r}")
+    return tuple(pair)
+
+
+@dataclass(frozen=True)
+class HorizontalFlip(Transform):
+    """Mirror left and right with probability p."""
+
+    p: float = 0.5
+
+    def __post_init__(self):
+        check_probability("HorizontalFlip", self.p)
+
+    def instructions(self, listing: Listing) -> None:
+        listing.fixed("HorizontalFlip", p=self.p)
+
+
+@dataclass(frozen=True)
+class Grayscale(Transform):
+    """Pillow's luma in all channels, with probability p."""
+
+    p: float = 0.2
+
+    def __post_init__(self):
+        check_probability("Grayscale", self.p)
+
+    def instructions(self, listing: Listing) -> None:
+        listing.fixed("Grayscale", p=self.p)
+
+
+@dataclass(frozen=True)
+class Solarize(Transform):
+    """PIL.ImageOps.solarize: v becomes 255 - v from the threshold up, with probability p."""
+
+    threshold: float = 128
+    p: float = 1.0
+
+    def __post_init__(self):
+        require(is_number(self.threshold), f"Solarize: threshold must be a finite number; got {self.threshold!r}")
+        check_probability("Solarize", self.p)
+
+    def instructions(self, listing: Listing) -> None:
+        listing.fixed("Solarize", self.threshold, p=self.p)
+
+
+@dataclass(frozen=True)
+class GaussianBlur(Transform):
+    """PIL.ImageFilter.GaussianBlur with sigma uniform in (low, high), with probability p."""
+
+    sigma: Range = (0.1, 2.0)
+    p: float = 1.0
+
+    def __post_init__(self):
+        _check_range("GaussianBlur", "sigma", self.sigma, 0)
+        check_probability("GaussianBlur", self.p)
+
+    def instructions(self, listing: Listing) -> None:
+        listing.add(GAUSSIAN_BLUR, self.p, *self.sigma)
+
+
+@dataclass(frozen=True)
+class ColorJitter(Transform):
+    """torchvision's ColorJitter on Pillow images, with probability p: its four operations in random order.
+
+    brightness, contrast, saturation: a number b for factors in [max(0, 1 - b), 1 + b], or (low, high); hue: a number
+    h <= 0.5 for shifts in [-h, h], or (low, high) within [-0.5, 0.5]. 0 leaves the operation out.
+    """
+
+    brightness: float | Range = 0.0
+    contrast: float | Range = 0.0
+    saturation: float | Range = 0.0
+    hue: float | Range = 0.0
+    p: float = 1.0
+
+    def __post_init__(self):
+        check_probability("ColorJitter", self.p)
+        self._ranges()
+
+    def _ranges(self) -> list[Range]:
+        names = ("brightness", "contrast", "saturation")
+        factors = [self._range(name, 1.0, 0.0, math.inf) for name in names]
+        return [*factors, self._range("hue", 0.0, -0.5, 0.5)]
+
+    def _range(self, name: str, centre: float, low: float, high: float) -> Range:
+        value = getattr(self, name)
+        if is_number(value) and 0 <= value <= high:
+            value = (max(low, centre - value), centre + value)
+        pair = _check_range("ColorJitter", name, value, low, high)
+        return (1.0, 0.0) if pair == (centre, centre) else pair  # low > high: left out
+
+    def instructions(self, listing: Listing) -> None:
+        listing.add(COLOR_JITTER, self.p, *itertools.chain(*self._ranges()))
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop(Transform):
+    """torchvision's RandomResizedCrop on Pillow images: a box of `scale` of the area and `ratio` of sides, resized.
+
+    size: int or (H, W); interpolation "bilinear" or "bicubic"; pil_compat 12 or 13, whose resize to reproduce.
+    """
+
+    size: int | tuple[int, int]
+    scale: Range = (0.2, 1.0)
+    ratio: Range = (3 / 4, 4 / 3)
+    interpolation: str = "bilinear"
+    pil_compat: int = PILLOW_13
+
+    def __post_init__(self):
+        _pair_size("RandomResizedCrop", self.size)
+        for name in ("scale", "ratio"):
+            pair = _check_range("RandomResizedCrop", name, getattr(self, name), 0)
+            require(pair[0] > 0, f"RandomResizedCrop: {name} must be above 0; got {pair!r}")
+        require(
+            self.interpolation in ("bilinear", "bicubic"),
+            f"RandomResizedCrop: interpolation must be bilinear or bicubic; got {self.interpolation!r}",
+        )
+        require(self.pil_compat in (12, 13), f"RandomResizedCrop: pil_compat must be 12 or 13; got {self.pil_compat!r}")
+
+    def instructions(self, listing: Listing) -> None:
+        size = listing.height, listing.width = _pair_size("RandomResizedCrop", self.size)
+        filter_number = interpolation_number("RandomResizedCrop", self.interpolation)
+        listing.add(RANDOM_RESIZED_CROP, *self.scale, *self.ratio, *size, filter_number, self.pil_compat)
+
+
+@dataclass(frozen=True)
+class RandAugment(Transform):
+    """n operations drawn uniformly with replacement from an op set, all at magnitude m in [0, 30] (see op_sets)."""
+
+    n: int = 2
+    m: float = 5
+    op_set: str = "author16"
+    interpolation: str = "nearest"
+
+    def __post_init__(self):
+        require(_is_whole(self.n) and 1 <= self.n <= MAX_OPS, f"RandAugment: n must be in 1..{MAX_OPS}; got {self.n!r}")
+        require(is_number(self.m) and 0 <= self.m <= 30, f"RandAugment: m must be in [0, 30]; got {self.m!r}")
+        require(self.op_set in OP_SETS, f"RandAugment: op_set must be one of {', '.join(OP_SETS)}; got {self.op_set!r}")
+        require(self.op_set != "ra14" or self.m == int(self.m), f"RandAugment: m of ra14 must be whole; got {self.m!r}")
+        interpolation_number("RandAugment", self.interpolation)
+
+    def instructions(self, listing: Listing) -> None:
+        entries = OP_SETS[self.op_set](self.m, listing.height, listing.width)
+        filter_number = interpolation_number("RandAugment", self.interpolation)
+        always = 1.0
+        listing.add(RANDOM_OPS, self.n, always, filter_number, *itertools.chain(*(entry.words() for entry in entries)))
+
+
+@dataclass(frozen=True)
+class Jigsaw(Transform):
+    """Permute the tiles of a grid x grid cut, uniformly among tiles of equal size, with probability p."""
+
+    grid: int = 4
+    p: float = 1.0
+
+    def __post_init__(self):
+        require(
+            _is_whole(self.grid) and 1 <= self.grid <= MAX_GRID,
+            f"Jigsaw: grid must be in 1..{MAX_GRID}; got {self.grid!r}",
+        )
+        check_probability("Jigsaw", self.p)
+
+    def instructions(self, listing: Listing) -> None:
+        height, width = listing.height, listing.width
+        require(height is not None, "Jigsaw: images must have one size here; put a RandomResizedCrop before it")
+        require(
+            self.grid <= min(height, width),
+            f"Jigsaw: grid must be at most the side; got {self.grid} for images of {height}x{width}",
+        )
+        listing.add(JIGSAW, self.p, self.grid)
