@@ -1,0 +1,147 @@
+// What each step does to the canvas: dispatch, point operations and colour.
+#include "canvas.h"
+
+namespace dssl::augment {
+
+void Canvas::run(const Step& step) {
+  const double* v = step.values;
+  const float factor = step.count ? static_cast<float>(v[0]) : 0.0f;
+  switch (step.opcode) {
+    case kAutoContrast: case kEqualize: return per_channel(step.opcode);
+    case kInvert: return point([](int x) { return static_cast<uint8_t>(255 - x); });
+    case kPosterize: return point([&](int x) { return posterize(x, static_cast<int>(v[0])); });
+    case kSolarize: return point([&](int x) { return solarize(x, v[0]); });
+    case kSolarizeAdd: return point([&](int x) { return solarize_add(x, v[0]); });
+    case kBrightness: return point([&](int x) { return blend(0, x, factor); });
+    case kContrast: {
+      const int mean = rounded_mean(luma_sum(), area());
+      return point([&](int x) { return blend(mean, x, factor); });
+    }
+    case kGrayscale: return grey();
+    case kColor: return saturate(factor);
+    case kSharpness: return sharpen(factor);
+    case kHue: return hue(hue_offset(v[0]));
+    case kHorizontalFlip: return flip();
+    case kRotate: case kShearX: case kShearY: case kTranslateX: case kTranslateY: return warp(step);
+    case kCutout: return cutout(v);
+    case kGaussianBlur: return blur(factor);
+    case kResizedCrop: return resize(v);
+    case kJigsaw: return jigsaw(v, std::llround(std::sqrt(static_cast<double>(step.count))));
+    default: return;  // Identity; Source and Emit are the engine's
+  }
+}
+
+void Canvas::compose(int c, const Table& table) {
+  if (!pending_) {
+    for (Table& t : tables_)
+      for (int v = 0; v < 256; ++v) t[v] = static_cast<uint8_t>(v);
+    pending_ = true;
+  }
+  for (uint8_t& level : tables_[c]) level = table[level];
+}
+
+template <class F>
+void Canvas::point(F f) {
+  Table table;
+  for (int v = 0; v < 256; ++v) table[v] = f(v);
+  for (int c = 0; c < channels_; ++c) compose(c, table);
+}
+
+void Canvas::count() {
+  if (counted_) return;
+  for (int c = 0; c < channels_; ++c) {
+    // Four partial counts: equal neighbours do not wait for each other's store.
+    uint32_t partial[4][256] = {};
+    const uint8_t* from = plane(c);
+    int64_t i = 0;
+    for (; i + 4 <= area(); i += 4)
+      for (int k = 0; k < 4; ++k) ++partial[k][from[i + k]];
+    for (; i < area(); ++i) ++partial[0][from[i]];
+    for (int v = 0; v < 256; ++v) histograms_[c][v] = partial[0][v] + partial[1][v] + partial[2][v] + partial[3][v];
+  }
+  counted_ = true;
+}
+
+Histogram Canvas::histogram(int c) {
+  count();
+  if (!pending_) return histograms_[c];
+  Histogram pushed{};
+  for (int v = 0; v < 256; ++v) pushed[tables_[c][v]] += histograms_[c][v];
+  return pushed;
+}
+
+void Canvas::per_channel(Opcode opcode) {
+  Table tables[3];
+  for (int c = 0; c < channels_; ++c) {
+    const Histogram levels = histogram(c);
+    if (opcode == kEqualize) {
+      equalize_table(levels.data(), tables[c].data());
+      continue;
+    }
+    int low = 0, high = 255;
+    while (low < 255 && !levels[low]) ++low;
+    while (high > 0 && !levels[high]) --high;
+    for (int v = 0; v < 256; ++v) tables[c][v] = autocontrast(v, low, high);
+  }
+  for (int c = 0; c < channels_; ++c) compose(c, tables[c]);
+}
+
+int64_t Canvas::luma_sum() {
+  int64_t sum = 0;
+  if (channels_ == 1) {
+    const Histogram levels = histogram(0);
+    for (int v = 0; v < 256; ++v) sum += static_cast<int64_t>(levels[v]) * v;
+    return sum;
+  }
+  flush();
+  const uint8_t *r = plane(0), *g = plane(1), *b = plane(2);
+  for (int64_t i = 0; i < area(); ++i) sum += luma(r[i], g[i], b[i]);
+  return sum;
+}
+
+void Canvas::flush() {
+  if (!pending_) return;
+  uint8_t* out = writable(area());
+  for (int c = 0; c < channels_; ++c) {
+    const Table table = tables_[c];
+    const uint8_t* from = plane(c);
+    uint8_t* to = out + c * area();
+    for (int64_t i = 0; i < area(); ++i) to[i] = table[from[i]];
+    if (counted_) histograms_[c] = histogram(c);
+  }
+  pending_ = false;
+  replace(out, true);
+}
+
+void Canvas::grey() {
+  if (channels_ == 1) return;
+  flush();
+  uint8_t* out = writable(area());
+  for (int64_t i = 0; i < area(); ++i) out[i] = luma(plane(0)[i], plane(1)[i], plane(2)[i]);
+  for (int c = 1; c < 3; ++c) std::memcpy(out + c * area(), out, area());
+  replace(out, false);
+}
+
+void Canvas::saturate(float factor) {
+  if (channels_ == 1) return;
+  flush();
+  uint8_t* out = writable(area());
+  for (int64_t i = 0; i < area(); ++i) {
+    const int grey = luma(plane(0)[i], plane(1)[i], plane(2)[i]);
+    for (int c = 0; c < 3; ++c) out[c * area() + i] = blend(grey, plane(c)[i], factor);
+  }
+  replace(out, false);
+}
+
+void Canvas::hue(uint8_t offset) {
+  if (channels_ == 1) return;
+  flush();
+  uint8_t* out = writable(area());
+  for (int64_t i = 0; i < area(); ++i) {
+    const Pixel pixel = shift_hue({plane(0)[i], plane(1)[i], plane(2)[i]}, offset);
+    out[i] = pixel.r, out[area() + i] = pixel.g, out[2 * area() + i] = pixel.b;
+  }
+  replace(out, false);
+}
+
+}  // namespace dssl::augment

@@ -1,0 +1,80 @@
+// Copies rows of tiles as bytes, whatever the dtype; a channels_last image is one plane of wide pixels.
+#include "jigsaw.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "../common/checks.h"
+
+namespace dssl::jigsaw {
+namespace {
+
+struct Layout {
+  int64_t planes, height, width, pixel;  // pixel in bytes
+};
+
+Layout layout_of(const Tensor& images) {
+  const int64_t C = images.size(1), H = images.size(2), W = images.size(3);
+  const int64_t element = static_cast<int64_t>(images.element_size());
+  if (images.is_contiguous()) return {C, H, W, element};
+  const bool channels_last = images.stride(1) == 1 && images.stride(3) == C && images.stride(2) == C * W &&
+                             (images.size(0) == 1 || images.stride(0) == C * H * W);
+  STD_TORCH_CHECK(channels_last, "jigsaw: images must be contiguous or channels_last");
+  return {1, H, W, C * element};
+}
+
+void permute_image(const Layout& layout, int64_t grid, const int64_t* source, const char* from, char* to) {
+  for (int64_t plane = 0; plane < layout.planes; ++plane) {
+    const int64_t offset = plane * layout.height * layout.width;
+    for (int64_t k = 0; k < grid * grid; ++k) {
+      const Tile tile = tile_at(layout.height, layout.width, grid, k);
+      const Tile origin = tile_at(layout.height, layout.width, grid, source[k]);
+      for (int64_t y = 0; y < tile.height; ++y) {
+        const RowCopy row = row_copy(tile, origin, y, layout.width);
+        std::memcpy(to + (offset + row.to) * layout.pixel, from + (offset + row.from) * layout.pixel,
+                    row.count * layout.pixel);
+      }
+    }
+  }
+}
+
+void check_permutations(const Tensor& permutation, const Layout& layout, int64_t grid) {
+  const int64_t tiles = grid * grid;
+  const int64_t* source = permutation.const_data_ptr<int64_t>();
+  const auto seen = std::make_unique<bool[]>(tiles);
+  for (int64_t b = 0; b < permutation.size(0); ++b) {
+    std::fill_n(seen.get(), tiles, false);
+    STD_TORCH_CHECK(is_tile_permutation(layout.height, layout.width, grid, source + b * tiles, seen.get()),
+                    "jigsaw: row ", b, " of permutation must name each of the ", tiles,
+                    " tiles once, each in the place of a tile of its own size");
+  }
+}
+
+Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
+  check_cpu(images, "jigsaw", "images");
+  STD_TORCH_CHECK(images.dim() == 4, "jigsaw: images must be (B, C, H, W)");
+  check_dense(permutation, "jigsaw", "permutation", ScalarType::Long, 2);
+  const Layout layout = layout_of(images);
+  STD_TORCH_CHECK(grid >= 1 && permutation.size(0) == images.size(0) && permutation.size(1) == grid * grid,
+                  "jigsaw: permutation must be (B, grid * grid)");
+  check_permutations(permutation, layout, grid);
+  Tensor out = torch::stable::empty_like(images);
+  const int64_t bytes = layout.planes * layout.height * layout.width * layout.pixel;
+  const char* from = static_cast<const char*>(images.const_data_ptr());
+  char* to = static_cast<char*>(out.mutable_data_ptr());
+  const int64_t* source = permutation.const_data_ptr<int64_t>();
+  torch::stable::parallel_for(0, images.size(0), std::max<int64_t>(1, (1 << 20) / std::max<int64_t>(1, bytes)),
+                              [&](int64_t begin, int64_t end) {
+                                for (int64_t b = begin; b < end; ++b)
+                                  permute_image(layout, grid, source + b * grid * grid, from + b * bytes, to + b * bytes);
+                              });
+  return out;
+}
+
+}  // namespace
+}  // namespace dssl::jigsaw
+
+STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) { m.def("jigsaw(Tensor images, int grid, Tensor permutation) -> Tensor"); }
+
+STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) { m.impl("jigsaw", TORCH_BOX(&dssl::jigsaw::jigsaw_cpu)); }

@@ -1,0 +1,186 @@
+"""Directional loss: pull each prediction towards its target, never the target towards the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ._library import native, when_loaded
+from .graph import ViewGraph
+
+_REDUCTIONS = ("none", "sum", "mean")
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_DSSL = ViewGraph.dssl()
+
+
+def directional_loss(
+    predictions: Tensor | Sequence[Tensor],
+    targets: Tensor | Sequence[Tensor],
+    graph: ViewGraph = _DSSL,
+    weights: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    r"""Sum over the graph's edges (i, j, w) of ``w * -cos(p_i, stopgrad(t_j))``, reduced over the batch (paper, Eq. 4-6).
+
+    Args:
+        predictions: V tensors (B, D), or one (V, B, D); float32, float64, bfloat16 or float16.
+        targets: W tensors (B, D), or one (W, B, D), of the same dtype (under autocast, mixed dtypes are promoted).
+            They never get a gradient.
+        graph: edges over predictions and targets; the default is DSSL's (v, v', v^, v^') at the authors' scale.
+        weights: (E,) or (E, B), floating point, without gradient: multiplies the graph's weights, edge by edge or
+            sample by sample.
+        reduction: "mean" or "sum" over the batch, or "none" for (B,).
+
+    Returns:
+        A scalar or (B,): float64 for float64 inputs, else float32. Sums run in float32 or wider, in an order that no
+        thread count changes. A zero row has cosine 0 and gradient 0. An empty batch gives 0.
+
+    Raises:
+        TypeError, ValueError: for dtypes, shapes, devices, a graph or a reduction that do not fit.
+        NotImplementedError: when differentiated twice.
+    """
+    predictions, targets = _views(predictions, "predictions"), _views(targets, "targets")
+    predictions, targets = _promoted(predictions, targets)
+    _check(predictions, targets, graph, weights, reduction)
+    if not native():
+        return directional_loss_reference(predictions, targets, graph, weights, reduction)
+    loss, _ = torch.ops.dssl_ops.directional_loss(
+        [_dense_rows(p) for p in predictions],
+        [_dense_rows(t.detach()) for t in targets],
+        [view for i, j, _ in graph.edges for view in (i, j)],
+        [weight for _, _, weight in graph.edges],
+        None if weights is None else weights.to(torch.float64).contiguous(),
+        _REDUCTIONS.index(reduction),
+        torch.is_grad_enabled() and any(p.requires_grad for p in predictions),
+    )
+    return loss
+
+
+def directional_loss_reference(
+    predictions: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    graph: ViewGraph = _DSSL,
+    weights: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """The same in plain PyTorch, edge by edge; serves where there is no compiler, and tests compare with it."""
+    wide = torch.float64 if predictions[0].dtype == torch.float64 else torch.float32
+    rows = predictions[0].new_zeros(predictions[0].shape[0], dtype=wide)
+    for e, (i, j, weight) in enumerate(graph.edges):
+        cosine = (_unit_rows(predictions[i].to(wide)) * _unit_rows(targets[j].detach().to(wide))).sum(dim=1)
+        rows = rows - cosine * (weight if weights is None else weight * weights[e].to(wide))
+    if reduction == "none":
+        return rows
+    return rows.sum() / (max(1, rows.shape[0]) if reduction == "mean" else 1)
+
+
+def _unit_rows(x: Tensor) -> Tensor:
+    # Divide by the largest entry first: squares then neither overflow nor vanish, and a zero row stays zero.
+    largest = x.detach().abs().amax(dim=1, keepdim=True) if x.shape[1] else x.new_zeros(x.shape[0], 1)
+    zero = largest == 0
+    scaled = x / largest.masked_fill(zero, 1)
+    squares = scaled.square().sum(dim=1, keepdim=True)
+    return (scaled * squares.masked_fill(zero, 1).rsqrt()).masked_fill(zero, 0)
+
+
+def _views(tensors: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
+    if isinstance(tensors, Tensor):
+        if tensors.dim() != 3:
+            raise ValueError(f"directional_loss: stacked {name} must be (V, B, D); got {tuple(tensors.shape)}")
+        return list(tensors.unbind(0))
+    tensors = list(tensors)
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"directional_loss: {name} must be tensors; got {type(tensor).__name__}")
+    return tensors
+
+
+def _promoted(predictions: list[Tensor], targets: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Autocast rule: any dtype is taken as it is; where dtypes differ, all become the widest of them."""
+    views = [*predictions, *targets]
+    if not views or not torch.is_autocast_enabled(views[0].device.type):
+        return predictions, targets
+    wide = views[0].dtype
+    for view in views:
+        wide = torch.promote_types(wide, view.dtype)
+    return [p.to(wide) for p in predictions], [t.to(wide) for t in targets]
+
+
+def _check(predictions, targets, graph, weights, reduction) -> None:
+    if not isinstance(graph, ViewGraph):
+        raise TypeError(f"directional_loss: graph must be a ViewGraph; got {type(graph).__name__}")
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"directional_loss: reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
+    for views, needed, name in ((predictions, graph.predictions, "predictions"), (targets, graph.targets, "targets")):
+        if len(views) < max(1, needed):
+            raise ValueError(f"directional_loss: the graph needs {max(1, needed)} {name}; got {len(views)}")
+    like = predictions[0]
+    if like.dim() != 2 or like.dtype not in _DTYPES:
+        raise ValueError(
+            "directional_loss: predictions must be (B, D) of float32, float64, bfloat16 or float16; "
+            f"got {tuple(like.shape)} {like.dtype}"
+        )
+    for view in (*predictions, *targets):
+        if (view.shape, view.dtype, view.device) != (like.shape, like.dtype, like.device):
+            raise ValueError(
+                "directional_loss: predictions and targets must share shape, dtype and device; "
+                f"got {_describe(like)} and {_describe(view)}"
+            )
+    if weights is not None:
+        _check_weights(weights, len(graph.edges), like)
+
+
+def _check_weights(weights: Tensor, edges: int, like: Tensor) -> None:
+    shapes = ((edges,), (edges, like.shape[0]))
+    if tuple(weights.shape) not in shapes or not weights.is_floating_point() or weights.device != like.device:
+        raise ValueError(
+            f"directional_loss: weights must be floating point of shape {shapes[0]} or {shapes[1]} on {like.device}; "
+            f"got {_describe(weights)}"
+        )
+    if weights.requires_grad:
+        raise ValueError("directional_loss: weights get no gradient; got weights that require one: detach them")
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}"
+
+
+def _dense_rows(tensor: Tensor) -> Tensor:
+    return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    predictions, targets, _, _, _, reduction, _ = inputs
+    loss, gradients = output
+    ctx.save_for_backward(*gradients)
+    ctx.targets = len(targets)
+    ctx.factor = 1.0 / max(1, predictions[0].shape[0]) if _REDUCTIONS[reduction] == "mean" else 1.0
+
+
+def _backward(ctx, upstream, _):
+    gradients = torch.ops.dssl_ops.directional_loss_backward(list(ctx.saved_tensors), upstream.contiguous(), ctx.factor)
+    return gradients, [None] * ctx.targets, None, None, None, None, None
+
+
+def _refuse_double_backward(ctx, *_):
+    raise NotImplementedError("directional_loss: double backward is not supported; got a graph that needs it")
+
+
+def _fake(predictions, targets, edges, edge_weights, weights, reduction, with_gradient):
+    like = predictions[0]
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    loss = like.new_empty((like.shape[0],) if _REDUCTIONS[reduction] == "none" else (), dtype=dtype)
+    return loss, [p.new_empty(p.shape) for p in predictions] if with_gradient else []
+
+
+@when_loaded
+def _register() -> None:
+    library = torch.library
+    library.register_fake("dssl_ops::directional_loss", _fake)
+    library.register_autograd("dssl_ops::directional_loss", _backward, setup_context=_setup_context)
+    library.register_fake(
+        "dssl_ops::directional_loss_backward", lambda gradients, _upstream, _factor: [g.new_empty(g.shape) for g in gradients]
+    )
+    library.register_autograd("dssl_ops::directional_loss_backward", _refuse_double_backward)
