@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define CHECK(condition)                                                   \
+#define EXPECT(condition)                                                  \
   do {                                                                     \
     if (!(condition)) {                                                    \
       std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
