@@ -1,0 +1,54 @@
+"""Checkpoints: complete, written whole or not at all, and loaded without running code."""
+
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from .config import TrainerError
+
+
+def save(state, path):
+    """Writes beside `path`, then renames: after a crash or on a full disk the old checkpoint stands."""
+    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        raise TrainerError(f"checkpoint: cannot write {path}: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path):
+    """The saved state, tensors on the CPU. Raises TrainerError where the file is not a checkpoint of ours."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainerError(f"checkpoint: cannot read {path}: {reason}") from None
+    missing = {"config", "model", "optimizer", "progress"} - set(state if isinstance(state, dict) else ())
+    if missing:
+        raise TrainerError(f"checkpoint: {path} is not a dssl checkpoint: it has no {min(missing)}")
+    return state
+
+
+def load_weights(module, weights, path):
+    """Strict: where keys or shapes differ, one line says how many do and names the first."""
+    own = module.state_dict()
+    wrong = [name for name in sorted(own.keys() | weights.keys()) if shape(own, name) != shape(weights, name)]
+    if wrong:
+        first = f"{wrong[0]} is {shape(weights, wrong[0])} there, {shape(own, wrong[0])} here"
+        fits = len(own.keys() | weights.keys()) - len(wrong)
+        raise TrainerError(
+            f"checkpoint: {path} holds another architecture: {fits} keys fit, {len(wrong)} do not; {first}"
+        )
+    module.load_state_dict(weights)
+
+
+def shape(weights, name):
+    return tuple(weights[name].shape) if name in weights else "missing"

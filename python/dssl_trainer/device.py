@@ -1,0 +1,42 @@
+"""Where and in which precision a run computes."""
+
+import dataclasses
+
+import torch
+
+from .config import TrainerError
+
+
+def resolve(config):
+    """The settings with 'auto' replaced by what this machine has."""
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainerError(f"device: cannot use {device!r}: {str(error).splitlines()[0]}") from None
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if fast_bf16(torch.device(device)) else "fp32"
+    return dataclasses.replace(config, device=device, precision=precision)
+
+
+def fast_bf16(device):
+    """True where the hardware multiplies bfloat16; elsewhere it is emulated and slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def autocast(config):
+    return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bf16")
+
+
+def to_device(images, config):
+    return images.to(config.device, memory_format=memory_format(config))
+
+
+def memory_format(config):
+    return torch.channels_last if config.channels_last else torch.contiguous_format

@@ -1,0 +1,86 @@
+"""Pictures: the curves of one or several runs, and a gallery of views."""
+
+import textwrap
+
+import torch
+from matplotlib.figure import Figure
+
+from .config import TrainerError
+from .views import NAMES, view_maker
+
+COLORS = {"baseline": "#4477aa", "heavy": "#cc6677", "dssl": "#228833"}
+LABELS = {"baseline": "baseline", "heavy": "w/ T-hat", "dssl": "DSSL"}
+PANELS = (("loss", "loss"), ("knn", "kNN on the test set, %"), ("rankme", "effective rank"))
+
+
+def subtitle(config, dataset):
+    """What a figure may never be without: scale, seed, epochs, op set, data."""
+    heavy = [f"RA({config.ra_n},{config.ra_m:g}) {config.op_set}"] * bool(config.ra_n)
+    heavy += [f"JigSaw({config.jigsaw_grid}) p {config.jigsaw_p:g}"] * bool(config.jigsaw_grid)
+    steps = f", at most {config.max_steps} steps" if config.max_steps else ""
+    run = f"{config.method}-{config.dataset}, scale {config.scale}, seed {config.seed}, {config.epochs} epochs"
+    return f"{run}{steps}, heavy: {' then '.join(heavy)}; {dataset.about}"
+
+
+def plot(runs, path, caption):
+    """Loss, kNN and effective rank over epochs. runs: {variant: rows of log.csv, the untrained one first}."""
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for axis, (column, label) in zip(axes, PANELS, strict=True):
+        for variant, rows in runs.items():
+            points = [(row["epoch"], row[column]) for row in rows if column in row]
+            marker = "o" if len(points) < 30 else None
+            axis.plot(
+                *zip(*points, strict=True),
+                marker=marker,
+                markersize=3,
+                color=COLORS[variant],
+                label=LABELS[variant],
+            )
+        axis.set(xlabel="epoch", title=label)
+        axis.grid(alpha=0.3)
+    untrained = next(iter(runs.values()))[0]["knn"]
+    axes[1].axhline(untrained, color="grey", linestyle=":", label="random initialisation")
+    axes[1].legend(fontsize=8)
+    figure.suptitle(caption, fontsize=7)
+    figure.savefig(path, dpi=130)
+
+
+def gallery(images, config, path, source, rows=6):
+    """The first image of each of `rows` classes and its four views, as epoch 0 makes them, with the steps drawn."""
+    ids = torch.stack([(images.labels == label).nonzero()[0, 0] for label in images.labels.unique()[:rows]])
+    pixels, key = images.pixels[ids], {"seed": config.seed, "epoch": 0, "sample_ids": ids}
+    maker = view_maker(config, normalized=False)
+    try:
+        views, program = maker(pixels, **key), maker.sample(pixels, **key)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as a grid larger than the side
+        raise TrainerError(str(error)) from None
+    figure = Figure(figsize=(9, 2.1 * len(ids) + 0.5), layout="constrained")
+    axes = figure.subplots(len(ids), 5, squeeze=False)
+    for row in range(len(ids)):
+        show_image(axes[row, 0], pixels[row], "")
+        for k, caption in captions(program.steps(row)).items():
+            show_image(axes[row, k + 1], views[k][row], caption)
+    for axis, name in zip(axes[0], ("image", *NAMES[config.variant]), strict=True):
+        axis.set_title(name, fontsize=11)
+    figure.suptitle(f"{LABELS[config.variant]}: views of {source}", fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def show_image(axis, image, caption):
+    axis.imshow(image.permute(1, 2, 0), interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.set_xlabel(textwrap.fill(caption, 30), fontsize=7)
+
+
+def captions(steps):
+    """{view: the steps since the image or the view that it continues}, in words."""
+    words, found = [], {}
+    for name, values in steps:
+        if name == "Emit":
+            found[int(values[0])] = ", ".join(words)
+        if name in ("Emit", "Source"):
+            words = []
+        else:
+            words.append(f"{name} {values[0]:.3g}" if len(values) in (1, 2) else name)
+    return found

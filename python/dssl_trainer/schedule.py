@@ -1,0 +1,20 @@
+"""Learning rates."""
+
+import math
+
+
+def learning_rate(config, step, steps_per_epoch):
+    """The rate of step 0, 1, ..: linear warm-up, then half a cosine down to 0.
+
+    'step': both move with every step. 'epoch': the authors' CIFAR schedule, constant in epoch e = 1, 2, ..:
+    lr e / (W - 1) while e < W, then lr (1 + cos(pi (e - W) / (E - W))) / 2, which is 0 in the last epoch."""
+    if config.schedule == "step":
+        warmup, total = config.warmup_epochs * steps_per_epoch, config.epochs * steps_per_epoch
+        ramp, position = (step + 1) / max(warmup, 1), step
+    else:
+        warmup, total = config.warmup_epochs, config.epochs
+        position = step // steps_per_epoch + (1 if warmup else 0)
+        ramp = position / max(warmup - 1, 1)
+    if position < warmup:
+        return config.lr * ramp
+    return config.lr * 0.5 * (1 + math.cos(math.pi * (position - warmup) / (total - warmup)))
