@@ -1,6 +1,21 @@
 """Primitives for Directional Self-Supervised Learning: fused losses and batched heavy augmentations."""
 
+from . import transforms
+from .augment import augment, augment_reference, image_op
 from .directional_loss import directional_loss, directional_loss_reference
 from .graph import ViewGraph
+from .jigsaw import jigsaw, jigsaw_reference
+from .program import Program
 
-__all__ = ["ViewGraph", "directional_loss", "directional_loss_reference"]
+__all__ = [
+    "Program",
+    "ViewGraph",
+    "augment",
+    "augment_reference",
+    "directional_loss",
+    "directional_loss_reference",
+    "image_op",
+    "jigsaw",
+    "jigsaw_reference",
+    "transforms",
+]

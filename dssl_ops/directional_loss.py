@@ -100,7 +100,7 @@ def _views(tensors: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
 def _promoted(predictions: list[Tensor], targets: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Autocast rule: any dtype is taken as it is; where dtypes differ, all become the widest of them."""
     views = [*predictions, *targets]
-    if not views or not torch.is_autocast_enabled(views[0].device.type):
+    if len({view.dtype for view in views}) <= 1 or not torch.is_autocast_enabled(views[0].device.type):
         return predictions, targets
     wide = views[0].dtype
     for view in views:

@@ -1,0 +1,46 @@
+"""What several tests share."""
+
+import io
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dssl_ops._library import native
+
+PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos" / "photos.zip"
+
+needs_native = pytest.mark.skipif(not native(), reason="no compiled kernels: no C++ compiler, or references forced")
+
+
+@lru_cache
+def photographs():
+    """Every fifth photograph as uint8 (C, H, W) with C 1 or 3, or None where the data is not at hand."""
+    if not PHOTOS.exists():
+        return None
+    with zipfile.ZipFile(PHOTOS) as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".JPEG"))[::5]
+        images = [Image.open(io.BytesIO(archive.read(name))) for name in names]
+        arrays = [np.array(image if image.mode == "L" else image.convert("RGB")) for image in images]
+    return [torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous() for array in arrays]
+
+
+# Relative errors (norm of the difference over norm of the truth) that a loss and its gradient may have against float64
+# on the same rounded inputs. Sums run in float32 or wider whatever the dtype, so values are good to a few float32 ulp;
+# gradients of half types are rounded twice to their own type: when written and when scaled by the upstream gradient.
+TOLERANCE = {
+    torch.float64: (1e-14, 1e-14),
+    torch.float32: (1e-6, 1e-6),
+    torch.bfloat16: (1e-6, 2 * 2**-9 * 1.05),
+    torch.float16: (1e-6, 2 * 2**-12 * 1.05),
+}
+
+
+def relative_error(got, truth):
+    truth = truth.double()
+    difference = (got.double() - truth).norm()
+    return 0.0 if difference == 0 else float(difference / truth.norm())

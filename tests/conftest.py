@@ -1,0 +1,29 @@
+"""Fixtures that every test may ask for."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def threads():
+    """Calls f under 1, 2 and 3 threads and gives the list of results; the thread count is restored."""
+    before = torch.get_num_threads()
+
+    def under_each(f):
+        results = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(f())
+        return results
+
+    yield under_each
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def poisoned_memory():
+    """Fresh memory is NaN (or the largest integer), also inside C++: what a kernel forgets to write shows."""
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)

@@ -1,0 +1,275 @@
+"""directional_loss against the formula in float64, written here independently of the package."""
+
+import pytest
+import torch
+from checks import TOLERANCE, needs_native, relative_error
+from torch.library import opcheck
+
+from dssl_ops import ViewGraph, directional_loss, directional_loss_reference
+
+DTYPES = list(TOLERANCE)
+SHAPES = [(1, 1), (1, 2048), (7, 33), (64, 128), (13, 1025), (3, 4099), (257, 64)]
+GRAPHS = {
+    "dssl": ViewGraph.dssl(),
+    "algorithm1": ViewGraph.dssl("mean"),
+    "eq6": ViewGraph.weighted(1, 0.3, 0.9, 0.1),
+    "pairs": ViewGraph.symmetric(2),
+    "all6": ViewGraph.all_pairs(6),
+    "repeated": ViewGraph(((0, 0, 1.0), (0, 0, 2.0), (2, 1, -0.5))),  # one edge twice, one view without any
+}
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
+
+def truth(predictions, targets, graph, weights=None, reduction="mean"):
+    """sum_e w_e mean_b(-cos), edge by edge in float64, and its gradients for the given upstream gradient."""
+    rows = 0
+    for e, (i, j, w) in enumerate(graph.edges):
+        p, t = predictions[i].double(), targets[j].detach().double()
+        cosine = (p * t).sum(1) / (p.norm(dim=1) * t.norm(dim=1))
+        rows = rows - cosine * w * (1.0 if weights is None else weights[e].double())
+    return {"none": rows, "sum": rows.sum(), "mean": rows.mean()}[reduction]
+
+
+def make_views(graph, batch, width, dtype=torch.float32, seed=0):
+    """Predictions that resemble their targets, as in training: losses are then far from zero and errors relative."""
+    g = torch.Generator().manual_seed(seed)
+    common = torch.randn(batch, width, generator=g, dtype=torch.float64)
+    views = [common + 0.5 * torch.randn(batch, width, generator=g, dtype=torch.float64) for _ in range(graph.predictions + graph.targets)]
+    views = [view.to(dtype) for view in views]
+    return [p.requires_grad_() for p in views[: graph.predictions]], views[graph.predictions :]
+
+
+def with_gradients(f, predictions, upstream=None):
+    loss = f()
+    upstream = torch.randn(loss.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) if upstream is None else upstream
+    return loss.detach(), torch.autograd.grad(loss, predictions, upstream.to(loss.dtype), allow_unused=True)
+
+
+@pytest.mark.parametrize("implementation", [pytest.param(directional_loss, marks=needs_native), directional_loss_reference])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_values_and_gradients(dtype, graph, reduction, implementation):
+    for batch, width in SHAPES:
+        predictions, targets = make_views(graph, batch, width, dtype)
+        got, gradients = with_gradients(lambda: implementation(predictions, targets, graph, reduction=reduction), predictions)
+        want, true_gradients = with_gradients(lambda: truth(predictions, targets, graph, reduction=reduction), predictions)
+        value_bound, gradient_bound = TOLERANCE[dtype]
+        assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert relative_error(got, want) <= value_bound, (batch, width)
+        for i, (gradient, true) in enumerate(zip(gradients, true_gradients)):
+            if true is None:  # a view without an edge
+                assert gradient is None or not gradient.any()
+                continue
+            if width == 1:  # the cosine of numbers is their sign: its gradient is a difference of equal numbers
+                assert gradient.abs().max() < 1e-2 and not gradient.isnan().any()
+                continue
+            # The truth's gradient is first rounded to the input's dtype by autograd: half an ulp more.
+            assert gradient.dtype == dtype
+            # Below 6e-5 float16 is subnormal: a rounding costs up to 2^-25, the first one times the upstream's 3.
+            slack = 4 * 2**-25 * true.numel() ** 0.5 if dtype == torch.float16 else 0
+            difference = (gradient.double() - true.double()).norm()
+            assert difference <= 1.5 * gradient_bound * true.double().norm() + slack, (i, batch, width)
+
+
+@needs_native
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_weights_multiply_edge_by_edge_and_sample_by_sample(per_sample):
+    graph = GRAPHS["eq6"]
+    predictions, targets = make_views(graph, 17, 40)
+    weights = torch.rand((len(graph.edges), 17) if per_sample else (len(graph.edges),))
+    spread = weights if per_sample else weights[:, None].expand(-1, 17)
+    for implementation in (directional_loss, directional_loss_reference):
+        got, gradients = with_gradients(lambda f=implementation: f(predictions, targets, graph, weights), predictions)
+        want, true = with_gradients(lambda: truth(predictions, targets, graph, spread), predictions)
+        assert relative_error(got, want) <= 1e-6
+        assert all(relative_error(a, b) <= 1.5e-6 for a, b in zip(gradients, true))
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_layouts_give_the_same_bits(dtype):
+    graph = ViewGraph.dssl()
+    predictions, targets = make_views(graph, 19, 65, dtype)
+    plain = with_gradients(lambda: directional_loss(predictions, targets), predictions)
+    stacked = with_gradients(lambda: directional_loss(torch.stack(predictions), torch.stack(targets)), predictions)
+    strided = with_gradients(lambda: directional_loss([torch.cat([p, p], 1)[:, :65] for p in predictions], targets), predictions)
+    transposed = with_gradients(lambda: directional_loss([p.t().contiguous().t() for p in predictions], targets), predictions)
+    for other in (stacked, strided, transposed):
+        assert torch.equal(plain[0], other[0]) and all(map(torch.equal, plain[1], other[1]))
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_thread_count_changes_no_bit(dtype, threads):
+    graph = GRAPHS["all6"]
+    predictions, targets = make_views(graph, 301, 515, dtype)
+    results = threads(lambda: with_gradients(lambda: directional_loss(predictions, targets, graph), predictions))
+    for loss, gradients in results[1:]:
+        assert torch.equal(loss, results[0][0]) and all(map(torch.equal, gradients, results[0][1]))
+
+
+@pytest.mark.parametrize("implementation", [pytest.param(directional_loss, marks=needs_native), directional_loss_reference])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_zero_rows_have_loss_and_gradient_zero(dtype, implementation):
+    predictions, targets = make_views(ViewGraph.dssl(), 9, 20, dtype)
+    with torch.no_grad():
+        for p in predictions:
+            p[3] = 0
+        for t in targets:
+            t[5] = 0
+    loss, gradients = with_gradients(lambda: implementation(predictions, targets, reduction="none"), predictions)
+    assert loss[3] == 0 and loss[5] == 0 and not loss.isnan().any()
+    for gradient in gradients:
+        assert not gradient[3].any() and not gradient[5].any() and gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("implementation", [pytest.param(directional_loss, marks=needs_native), directional_loss_reference])
+@pytest.mark.parametrize("size", [1e-36, 1e-30, 1e-18, 1e18, 1e30, 1e36])
+def test_cosine_ignores_the_size_of_its_arguments(size, implementation):
+    predictions, targets = make_views(ViewGraph.dssl(), 8, 50)
+    scaled = [(p.detach() * size).requires_grad_() for p in predictions]
+    tiny_targets = [t / size for t in targets]
+    loss, gradients = with_gradients(lambda: implementation(scaled, tiny_targets), scaled)
+    want, true = with_gradients(lambda: truth(scaled, tiny_targets, ViewGraph.dssl()), scaled)
+    assert relative_error(loss, want) <= 1e-6
+    # The gradient is as large as 1 / size: beyond float32 it is infinite or denormal, as is the rounded truth.
+    if 1e-37 < 1e-3 / size < 1e37:
+        assert all(relative_error(a, b) <= 2e-6 for a, b in zip(gradients, true))
+
+
+@needs_native
+def test_targets_get_no_gradient_and_no_buffer():
+    predictions, targets = make_views(ViewGraph.dssl(), 5, 8)
+    targets = [t.requires_grad_() for t in targets]
+    directional_loss(predictions, targets).backward()
+    assert all(t.grad is None for t in targets) and all(p.grad is not None for p in predictions)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        directional_loss(predictions, targets)
+    assert sum(t.numel() for t in saved) == sum(p.numel() for p in predictions)
+    with torch.no_grad():
+        assert not directional_loss(predictions, targets).requires_grad
+
+
+@needs_native
+def test_backward_twice_through_a_kept_graph_doubles_the_gradient():
+    predictions, targets = make_views(ViewGraph.dssl(), 5, 8)
+    loss = directional_loss(predictions, targets)
+    loss.backward(retain_graph=True)
+    once = [p.grad.clone() for p in predictions]
+    loss.backward()
+    assert all(torch.equal(p.grad, 2 * g) for p, g in zip(predictions, once))
+
+
+@needs_native
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_gradcheck(reduction):
+    graph = GRAPHS["eq6"]
+    predictions, targets = make_views(graph, 4, 5, torch.float64)
+    weights = torch.rand(len(graph.edges), 4, dtype=torch.float64)
+    f = lambda *p: directional_loss(list(p), targets, graph, weights, reduction)  # noqa: E731
+    assert torch.autograd.gradcheck(f, predictions)
+
+
+@needs_native
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # opcheck's own reading
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+def test_opcheck(reduction, dtype):
+    predictions, targets = make_views(ViewGraph.dssl(), 6, 10, dtype)
+    edges, edge_weights = [0, 1, 1, 0, 2, 0, 3, 1], [0.5] * 4
+    for weights in (None, torch.rand(4, 6, dtype=torch.float64)):
+        opcheck(torch.ops.dssl_ops.directional_loss.default, (predictions, targets, edges, edge_weights, weights, reduction, True))
+    gradients = [p.detach() for p in predictions]
+    opcheck(torch.ops.dssl_ops.directional_loss_backward.default, (gradients, torch.tensor(2.0), 0.5))
+
+
+@needs_native
+def test_compiles_without_a_graph_break():
+    predictions, targets = make_views(ViewGraph.dssl(), 6, 10)
+    step = lambda: directional_loss([p * 2 for p in predictions], targets) * 3  # noqa: E731
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    eager, got = with_gradients(step, predictions), with_gradients(compiled, predictions)
+    assert torch.equal(eager[0], got[0]) and all(map(torch.equal, eager[1], got[1]))
+
+
+@needs_native
+def test_autocast_takes_mixed_dtypes_and_keeps_the_loss_in_float32():
+    predictions, targets = make_views(ViewGraph.dssl(), 6, 10)
+    mixed = [predictions[0], *(p.bfloat16() for p in predictions[1:])]
+    with pytest.raises(ValueError, match="must share shape, dtype and device"):
+        directional_loss(mixed, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = directional_loss(mixed, targets)
+    assert loss.dtype == torch.float32
+    assert relative_error(loss.detach(), truth([m.detach() for m in mixed], targets, ViewGraph.dssl())) <= 1e-6
+
+
+@needs_native
+def test_double_backward_is_a_clear_error():
+    predictions, targets = make_views(ViewGraph.dssl(), 6, 10)
+    gradients = torch.autograd.grad(directional_loss(predictions, targets), predictions, create_graph=True)
+    with pytest.raises(NotImplementedError, match="directional_loss: double backward is not supported"):
+        gradients[0].sum().backward()
+
+
+@needs_native
+@pytest.mark.parametrize("shape", [(0, 8), (5, 0), (0, 0)])
+def test_empty_batch(shape):
+    predictions = [torch.zeros(shape, requires_grad=True) for _ in range(4)]
+    targets = [torch.zeros(shape) for _ in range(2)]
+    assert directional_loss(predictions, targets, reduction="none").shape == shape[:1]
+    loss = directional_loss(predictions, targets)
+    loss.backward()
+    assert loss == 0 and all(p.grad.shape == shape for p in predictions)
+
+
+def view(*shape, dtype=torch.float32):
+    return torch.ones(shape, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        (([view(7, 33)] * 4, [view(3, 33)] * 2), ValueError, r"must share shape.*\(7, 33\).*\(3, 33\)"),
+        (([view(7, 33)] * 4, [view(7, 33, dtype=torch.float64)] * 2), ValueError, "must share.*float32.*float64"),
+        (([view(7, 33, dtype=torch.int64)] * 4, [view(7, 33)] * 2), ValueError, "float32, float64.*got.*int64"),
+        (([view(7)] * 4, [view(7)] * 2), ValueError, r"must be \(B, D\).*got \(7,\)"),
+        ((view(7, 33), [view(7, 33)] * 2), ValueError, r"stacked predictions must be \(V, B, D\); got \(7, 33\)"),
+        (([view(7, 33)] * 3, [view(7, 33)] * 2), ValueError, "needs 4 predictions; got 3"),
+        (([view(7, 33)] * 4, [view(7, 33)]), ValueError, "needs 2 targets; got 1"),
+        (([1.0] * 4, [view(7, 33)] * 2), TypeError, "predictions must be tensors; got float"),
+        (([view(7, 33)] * 4, [view(7, 33)] * 2, "dssl"), TypeError, "graph must be a ViewGraph; got str"),
+        (([view(7, 33)] * 4, [view(7, 33)] * 2, ViewGraph.dssl(), view(3)), ValueError, r"weights must be.*\(4,\) or \(4, 7\).*got \(3,\)"),
+        (([view(7, 33)] * 4, [view(7, 33)] * 2, ViewGraph.dssl(), view(4).requires_grad_()), ValueError, "weights get no gradient"),
+        (([view(7, 33)] * 4, [view(7, 33)] * 2, ViewGraph.dssl(), None, "avg"), ValueError, "reduction must be.*got 'avg'"),
+        (([view(7, 33).to("meta")] * 4, [view(7, 33)] * 2), ValueError, "must share.*meta.*cpu"),
+    ],
+)  # fmt: skip
+def test_bad_input_gives_one_clear_error(arguments, error, message):
+    with pytest.raises(error, match="directional_loss: .*" + message):
+        directional_loss(*arguments)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"edges": [0, 1, 1, 0, 2, 0, 4, 1]},
+        {"edges": [0, 1, 1, 0, 2, 0, 3, -1]},
+        {"edge_weights": [0.5] * 3},
+        {"targets": [torch.ones(5, 8)] * 2},
+        {"targets": [torch.ones(6, 8, dtype=torch.float64)] * 2},
+        {"predictions": [torch.ones(8, 6).t()] * 4},
+        {"weights": torch.ones(4, 5, dtype=torch.float64)},
+        {"weights": torch.ones(4)},
+    ],
+)
+def test_the_raw_op_refuses_what_would_corrupt_memory(change):
+    arguments = {
+        "predictions": [torch.ones(6, 8)] * 4, "targets": [torch.ones(6, 8)] * 2, "edges": [0, 1, 1, 0, 2, 0, 3, 1],
+        "edge_weights": [0.5] * 4, "weights": None, "reduction": 2, "with_gradient": True,
+    }  # fmt: skip
+    with pytest.raises(RuntimeError, match="directional_loss: "):
+        torch.ops.dssl_ops.directional_loss(*(arguments | change).values())
