@@ -1,45 +1,47 @@
-// The Python module of the compiled part: it says how it was built. The ops register themselves from their rooms.
-#include <pybind11/pybind11.h>
-
-#include <string>
+// The Python module of the compiled part: two constants that say how it was built. Importing it loads the binary, and
+// with it the ops, which register themselves from their rooms. Python's own C interface does for that: pybind11 would
+// take 5 s of every build.
+#include <Python.h>
 
 namespace {
 
 // The vector extensions that the compiler was allowed to use, as -march=native resolved them.
-std::string capability() {
-  std::string names;
-  const auto add = [&names](const char* name) { names += names.empty() ? name : std::string(" ") + name; };
+constexpr char kCapability[] =
+    "baseline"
 #ifdef __AVX2__
-  add("AVX2");
+    " AVX2"
 #endif
 #ifdef __FMA__
-  add("FMA");
-#endif
-#ifdef __F16C__
-  add("F16C");
+    " FMA"
 #endif
 #ifdef __AVX512F__
-  add("AVX512F");
+    " AVX512F"
 #endif
 #ifdef __AVX512BW__
-  add("AVX512BW");
+    " AVX512BW"
 #endif
 #ifdef __AVX512BF16__
-  add("AVX512BF16");
+    " AVX512BF16"
 #endif
 #ifdef __ARM_NEON
-  add("NEON");
+    " NEON"
 #endif
 #ifdef __ARM_FEATURE_SVE
-  add("SVE");
+    " SVE"
 #endif
-  return names.empty() ? "baseline" : names;
-}
+    ;
+
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", "Compiled part of dssl_ops", -1, nullptr};
 
 }  // namespace
 
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
-  module.doc() = "Compiled part of dssl_ops";
-  module.def("capability", &capability, "Vector extensions that this binary may use");
-  module.def("compiler", [] { return std::string(__VERSION__); }, "Compiler that built this binary");
+PyMODINIT_FUNC PyInit__core() {
+  PyObject* module = PyModule_Create(&definition);
+  if (module == nullptr) return nullptr;
+  if (PyModule_AddStringConstant(module, "capability", kCapability) < 0 ||
+      PyModule_AddStringConstant(module, "compiler", __VERSION__) < 0) {
+    Py_DECREF(module);
+    return nullptr;
+  }
+  return module;
 }

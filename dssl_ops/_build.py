@@ -34,7 +34,7 @@ FLAGS = (
     "-ffp-contract=off",  # the augmentation engine promises Pillow's bits; a fused multiply-add would change them
     "-std=c++20",
     "-Wall",
-    "-fvisibility=hidden",  # pybind11's own types are hidden; without this gcc warns about every bound function
+    "-fvisibility=hidden",  # no symbol of ours meets one of another library in the same process
     "-DTORCH_TARGET_VERSION=0x020a000000000000",  # a call newer than torch 2.10 fails here, at compile time
 )
 

@@ -43,7 +43,7 @@ def when_loaded(register):
 
 
 def core():
-    """The compiled module (build information, tables); None where the references serve."""
+    """The compiled module, with the strings `capability` and `compiler`; None where the references serve."""
     return _core if native() else None
 
 
