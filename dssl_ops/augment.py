@@ -11,7 +11,18 @@ from torch import Tensor
 
 from ._library import native, when_loaded
 from .augment_reference import augment_reference
-from .program import AFFINE_OPS, INTERPOLATION, NAMES, OPCODES, VALUE_NAMES, Program, check_count, check_rows, require
+from .program import (
+    AFFINE_OPS,
+    INTERPOLATION,
+    MAX_SIDE,
+    NAMES,
+    OPCODES,
+    VALUE_NAMES,
+    Program,
+    check_count,
+    check_rows,
+    require,
+)
 
 __all__ = ["OPCODES", "Program", "augment", "augment_reference", "image_op", "normalization_table"]
 
@@ -99,6 +110,10 @@ def image_op(
     require(
         (size is not None) == (name == "ResizedCrop"),
         f"image_op: size=(height, width) goes with ResizedCrop only; got {size} for {name}",
+    )
+    require(
+        size is None or (isinstance(size, Sequence) and len(size) == 2),
+        f"image_op: size must be (height, width); got {size!r}",
     )
     rows = _rows(name, values, len(images))
     height, width = size or images.shape[2:]
@@ -210,16 +225,15 @@ def normalization_table(
 
 
 def check_images(op: str, images: Tensor) -> None:
-    """Raise ValueError unless images are uint8 (B, C, H, W) on the CPU with C in {1, 3} and sides of at least 1."""
+    """Raise ValueError unless images are uint8 (B, C, H, W) on the CPU, C in {1, 3}, sides of 1 to 32768."""
     require(
         isinstance(images, Tensor), f"{op}: images must be a uint8 (B, C, H, W) tensor; got {type(images).__name__}"
     )
-    good = (
-        images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3) and min(images.shape[2:]) >= 1
-    )
+    good = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3)
+    good = good and min(images.shape[2:]) >= 1 and max(images.shape[2:]) <= MAX_SIDE
     require(
         good,
-        f"{op}: images must be uint8 (B, C, H, W) with C 1 or 3 and sides of at least 1; "
+        f"{op}: images must be uint8 (B, C, H, W) with C 1 or 3 and sides of 1 to {MAX_SIDE}; "
         f"got {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
     )
     require(images.device.type == "cpu", f"{op}: images must be on the CPU; got {images.device}")

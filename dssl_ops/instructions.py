@@ -11,7 +11,7 @@ from .augment import augment, check_images
 from .augment_sample import FIXED, HEADER, augment_sample
 from .program import OPCODES, Program, require
 
-MAX_VIEWS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
+VIEW_KEYS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
 
 
 class Listing:
@@ -135,7 +135,7 @@ class Transform:
         return make_views(self._build(view), self.normalization, images, seed, epoch, sample_ids, memory_format)[0]
 
     def _build(self, view: int) -> Callable[[Listing], None]:
-        view = _integer("view", view, 0, MAX_VIEWS - 1)
+        view = _integer("view", view, 0, VIEW_KEYS - 1)
 
         def build(listing: Listing) -> None:
             listing.start_view(view)

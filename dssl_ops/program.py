@@ -45,6 +45,7 @@ OPCODES: dict[str, int] = {name: opcode for opcode, name in enumerate(VALUE_NAME
 NAMES: tuple[str, ...] = tuple(OPCODES)
 AFFINE_OPS = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 INTERPOLATION = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
+MAX_SIDE, MAX_VIEWS, MAX_GRID, MAX_VALUE = 1 << 15, 64, 64, 1e9  # what the compiled engine takes
 _COUNTS = np.array([-1 if name == "Jigsaw" else len(names) for name, names in VALUE_NAMES.items()])
 
 
@@ -57,13 +58,13 @@ def require(condition: bool, message: str) -> None:
 def check_rows(op: str, name: str, rows: np.ndarray) -> None:
     """Check the values of one named step; rows is (N, P) float64, one row per step.
 
-    Raises ValueError: a number that is not finite, or outside what Pillow's operation is defined for.
+    Raises ValueError: a number that is not finite or not below 1e9, or that Pillow's operation is not defined for.
     """
-    finite = np.isfinite(rows)
+    finite = np.abs(rows) < MAX_VALUE  # NaN is not
     if not finite.all():
         labels = VALUE_NAMES[name]
         label = labels[min(int(np.argwhere(~finite)[0][1]), len(labels) - 1)]
-        raise ValueError(f"{op}: {label} of {name} must be finite; got {rows[~finite][0]}")
+        raise ValueError(f"{op}: {label} of {name} must be finite and below {MAX_VALUE:g}; got {rows[~finite][0]}")
     if name in _RULES:
         expected, holds = _RULES[name]
         good = holds(rows)
@@ -79,14 +80,14 @@ def _whole(values: np.ndarray) -> np.ndarray:
 
 def _permutes(rows: np.ndarray) -> np.ndarray:
     square = math.isqrt(rows.shape[1]) ** 2 == rows.shape[1]
-    return (np.sort(rows, axis=1) == np.arange(rows.shape[1])).all(1) & square & (rows.shape[1] > 0)
+    return (np.sort(rows, axis=1) == np.arange(rows.shape[1])).all(1) & square & (0 < rows.shape[1] <= MAX_GRID**2)
 
 
 _RULES = {
     "Posterize": ("whole bits in 0..8", lambda r: _whole(r[:, 0]) & (r[:, 0] >= 0) & (r[:, 0] <= 8)),
     "Hue": ("a shift in [-0.5, 0.5]", lambda r: abs(r[:, 0]) <= 0.5),
     "Cutout": ("x0 <= x1 and y0 <= y1", lambda r: (r[:, 0] <= r[:, 2]) & (r[:, 1] <= r[:, 3])),
-    "GaussianBlur": ("sigma >= 0", lambda r: r[:, 0] >= 0),
+    "GaussianBlur": ("a sigma in [0, 1000]", lambda r: (r[:, 0] >= 0) & (r[:, 0] <= 1000)),
     "ResizedCrop": (
         "a whole box and output of at least 1x1, top and left >= 0, interpolation 2 or 3, pil_compat 12 or 13",
         lambda r: (
@@ -97,7 +98,7 @@ _RULES = {
             & np.isin(r[:, 7], (12, 13))
         ),
     ),
-    "Jigsaw": ("a permutation of 0..n*n-1", _permutes),
+    "Jigsaw": (f"a permutation of 0..n*n-1 with n in 1..{MAX_GRID}", _permutes),
 }
 
 
@@ -107,7 +108,8 @@ class Program:
 
     opcodes int32 (S,), step_offsets int64 (B+1,), values float64 (V,), value_offsets int64 (S+1,): image i runs
     steps step_offsets[i]..step_offsets[i+1], step s has values[value_offsets[s]:value_offsets[s+1]].
-    Every program emits views 0..views-1, all of height x width. Raises ValueError where a tensor breaks this form.
+    Every program emits each of the views 0..views-1 (64 at most) once, all of height x width.
+    Raises ValueError where a tensor breaks this form.
     """
 
     opcodes: Tensor
@@ -124,8 +126,10 @@ class Program:
         _check_tensor("values", self.values, torch.float64)
         _check_tensor("value_offsets", self.value_offsets, torch.int64)
         require(
-            min(self.views, self.height, self.width) >= 1,
-            f"Program: views, height and width must be at least 1; got {self.views}, {self.height}, {self.width}",
+            1 <= self.views <= MAX_VIEWS
+            and 1 <= min(self.height, self.width) <= max(self.height, self.width) <= MAX_SIDE,
+            f"Program: views must be in 1..{MAX_VIEWS}, height and width in 1..{MAX_SIDE}; "
+            f"got {self.views}, {self.height}, {self.width}",
         )
         opcodes = self.opcodes.numpy()
         known = (opcodes >= 0) & (opcodes < len(NAMES))
@@ -160,7 +164,13 @@ class Program:
         )
         image = np.repeat(np.arange(len(self)), np.diff(self.step_offsets.numpy()))[is_emit]
         emits = np.bincount(image * self.views + views.astype(np.int64), minlength=len(self) * self.views)
-        require(bool(emits.all()), f"Program: every image must emit all {self.views} views; one is missing")
+        bad = np.flatnonzero(emits != 1)[:1]
+        require(
+            len(bad) == 0,
+            f"Program: every image must emit each of its {self.views} views once; "
+            f"got {emits[bad].tolist()} times view {(bad % self.views).tolist()} of image "
+            f"{(bad // self.views).tolist()}",
+        )
 
     @classmethod
     def from_steps(cls, programs: Iterable[Sequence[tuple[str, Sequence[float]]]], size: tuple[int, int]) -> Program:

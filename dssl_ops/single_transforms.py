@@ -11,10 +11,10 @@ from .augment import PILLOW_13, interpolation_number
 from .augment_sample import COLOR_JITTER, GAUSSIAN_BLUR, JIGSAW, RANDOM_OPS, RANDOM_RESIZED_CROP
 from .instructions import Listing, Transform
 from .op_sets import OP_SETS
-from .program import require
+from .program import MAX_GRID, MAX_SIDE, MAX_VALUE, require
 
 Range = tuple[float, float]
-MAX_GRID, MAX_OPS = 127, 2048  # what the 4096 blocks of one step's draws can serve
+MAX_OPS = 2048  # two blocks each, of the 4096 that one step can draw
 
 
 def check_probability(op: str, p: float, name: str = "p") -> None:
@@ -22,7 +22,7 @@ def check_probability(op: str, p: float, name: str = "p") -> None:
 
 
 def is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_VALUE
 
 
 def _is_whole(value) -> bool:
@@ -42,8 +42,9 @@ def _check_range(op: str, name: str, pair: Range, low: float, high: float = math
 
 def _pair_size(op: str, size: int | tuple[int, int]) -> tuple[int, int]:
     pair = (size, size) if _is_whole(size) else size
-    good = isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_whole, pair)) and min(pair) >= 1
-    require(good, f"{op}: size must be a whole number or (height, width) of at least 1; got {size!r}")
+    good = isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_whole, pair))
+    good = good and min(pair) >= 1 and max(pair) <= MAX_SIDE
+    require(good, f"{op}: size must be a whole number or (height, width) in 1..{MAX_SIDE}; got {size!r}")
     return tuple(pair)
 
 
@@ -96,7 +97,7 @@ class GaussianBlur(Transform):
     p: float = 1.0
 
     def __post_init__(self):
-        _check_range("GaussianBlur", "sigma", self.sigma, 0)
+        _check_range("GaussianBlur", "sigma", self.sigma, 0, 1000)
         check_probability("GaussianBlur", self.p)
 
     def instructions(self, listing: Listing) -> None:

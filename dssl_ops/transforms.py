@@ -19,8 +19,8 @@ from torch import Tensor
 
 from .augment import PILLOW_13, normalization_table
 from .augment_sample import CHOICE
-from .instructions import MAX_VIEWS, Listing, Transform, draw_program, make_views
-from .program import Program, require
+from .instructions import Listing, Transform, draw_program, make_views
+from .program import MAX_VIEWS, Program, require
 from .single_transforms import (
     ColorJitter,
     GaussianBlur,

@@ -1,0 +1,132 @@
+"""Both op sets through the whole pipeline against what they claim to be.
+
+author16: Pillow code typed here anew from the authors' list (rand_aug_custom.py of the paper's repository); ra14:
+torchvision's own RandAugment code on Pillow images. What was drawn (name, sign, cutout place) is read off the sampled
+program; every magnitude comes from the other side.
+"""
+
+import numpy as np
+import pytest
+import torch
+from augment_cases import batches
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from dssl_ops.transforms import RandAugment
+
+
+def affine(image, *matrix):
+    return image.transform(image.size, Image.AFFINE, matrix)
+
+
+def cutout(image, side, x0, y0):
+    image = image.copy()
+    box = (x0, y0, min(image.width, x0 + side), min(image.height, y0 + side))
+    colour = (125, 123, 114) if image.mode == "RGB" else 123
+    ImageDraw.Draw(image).rectangle(box, colour)
+    return image
+
+
+def solarize_add(image, addition):
+    array = np.asarray(image).astype(int) + addition
+    return ImageOps.solarize(Image.fromarray(np.clip(array, 0, 255).astype(np.uint8)), 128)
+
+
+# Operation, its range, and whether it flips its sign.
+AUTHOR16 = {
+    "AutoContrast": (lambda image, v: ImageOps.autocontrast(image), 0, 1, False),
+    "Equalize": (lambda image, v: ImageOps.equalize(image), 0, 1, False),
+    "Invert": (lambda image, v: ImageOps.invert(image), 0, 1, False),
+    "Rotate": (lambda image, v: image.rotate(v), 0, 30, True),
+    "Posterize": (lambda image, v: ImageOps.posterize(image, max(1, int(v))), 0, 4, False),
+    "Solarize": (lambda image, v: ImageOps.solarize(image, v), 0, 256, False),
+    "SolarizeAdd": (solarize_add, 0, 110, False),
+    "Color": (lambda image, v: ImageEnhance.Color(image).enhance(v), 0.1, 1.9, False),
+    "Contrast": (lambda image, v: ImageEnhance.Contrast(image).enhance(v), 0.1, 1.9, False),
+    "Brightness": (lambda image, v: ImageEnhance.Brightness(image).enhance(v), 0.1, 1.9, False),
+    "Sharpness": (lambda image, v: ImageEnhance.Sharpness(image).enhance(v), 0.1, 1.9, False),
+    "ShearX": (lambda image, v: affine(image, 1, v, 0, 0, 1, 0), 0.0, 0.3, True),
+    "ShearY": (lambda image, v: affine(image, 1, 0, 0, v, 1, 0), 0.0, 0.3, True),
+    "Cutout": (cutout, 0, 40, False),
+    "TranslateX": (lambda image, v: affine(image, 1, 0, v, 0, 1, 0), 0.0, 100, True),
+    "TranslateY": (lambda image, v: affine(image, 1, 0, 0, 0, 1, v), 0.0, 100, True),
+}
+
+
+def author16(image, name, values, m):
+    operation, low, high, signed = AUTHOR16[name]
+    value = (float(m) / 30) * float(high - low) + low
+    if signed and values[0] < 0:
+        value = -value
+    return operation(image, value, *values[:2]) if name == "Cutout" else operation(image, value)
+
+
+def to_pillow(image):
+    return Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy())
+
+
+def assert_replays(images, transform, replay, seed):
+    """The transform's views equal the replay of its steps, and every step but Emit is counted."""
+    program = transform.sample(images, seed=seed)
+    views = transform(images, seed=seed)
+    names = []
+    for index, view in enumerate(views):
+        image = to_pillow(images[index])
+        for name, values in program.steps(index)[:-1]:
+            image = replay(image, name, values)
+            names.append(name)
+        assert to_pillow(view) == image, f"{tuple(images.shape)}, image {index}: {program.steps(index)}"
+    return names
+
+
+@pytest.mark.parametrize("m", [0, 1, 5, 9, 10, 16, 23.5, 30])
+def test_author16_equals_the_authors_operations(m):
+    """2 operations on 2,200 images for each of 8 m: about 2,200 images per operation."""
+    names = []
+    for seed, images in enumerate(batches()):
+        names += assert_replays(images, RandAugment(2, m), lambda *step: author16(*step, m), seed)
+    counts = {name: names.count(name) for name in AUTHOR16}
+    assert sum(counts.values()) == len(names) == 4400 and min(counts.values()) > 200, counts
+
+
+@pytest.mark.parametrize("m", [0, 1, 5, 9, 14, 21, 30])
+def test_ra14_equals_torchvision(m):
+    """2 operations on 2,200 images for each of 7 m: about 2,200 images per operation; bilinear for odd m."""
+    autoaugment = pytest.importorskip("torchvision.transforms.autoaugment")
+    mode = autoaugment.InterpolationMode.BILINEAR if m % 2 else autoaugment.InterpolationMode.NEAREST
+    interpolation = "bilinear" if m % 2 else "nearest"
+    names = []
+    for seed, images in enumerate(batches()):
+        space = autoaugment.RandAugment()._augmentation_space(31, tuple(images.shape[2:]))
+
+        def replay(image, name, values, space=space):
+            magnitudes, signed = space[name]
+            magnitude = float(magnitudes[m].item()) if magnitudes.ndim > 0 else 0.0
+            centre = 1.0 if name in ("Brightness", "Color", "Contrast", "Sharpness") else 0.0
+            # Pillow's matrix moves content by -t, torchvision's translation by +t.
+            negative = signed and (values[0] > 0 if name.startswith("Translate") else values[0] < centre)
+            return autoaugment._apply_op(image, name, -magnitude if negative else magnitude, mode, None)
+
+        names += assert_replays(images, RandAugment(2, m, "ra14", interpolation), replay, seed)
+    counts = {name: names.count(name) for name in space}
+    assert sum(counts.values()) == len(names) == 4400 and min(counts.values()) > 240, counts
+
+
+def test_bicubic_randaugment_equals_torchvision_too():
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    for images in batches()[::7]:
+        program = RandAugment(1, 9, "ra14", "bicubic").sample(images, seed=1)
+        views = RandAugment(1, 9, "ra14", "bicubic")(images, seed=1)
+        for index in range(len(images)):
+            (name, values), _ = program.steps(index)
+            if name == "Rotate":
+                expected = functional.rotate(to_pillow(images[index]), values[0], functional.InterpolationMode.BICUBIC)
+                assert to_pillow(views[index]) == expected
+
+
+def test_op_set_is_named_in_every_result():
+    assert "op_set='author16'" in repr(RandAugment()) and "op_set='ra14'" in repr(RandAugment(op_set="ra14"))
+    assert RandAugment() == RandAugment(2, 5, "author16", "nearest")
+    programs = [RandAugment(2, 5, op_set).sample([(32, 32)] * 400, seed=0) for op_set in ("author16", "ra14")]
+    drawn = [{name for i in range(400) for name, _ in program.steps(i)} for program in programs]
+    assert drawn[0] - drawn[1] == {"Invert", "SolarizeAdd", "Cutout"} and drawn[1] - drawn[0] == {"Identity"}
+    assert torch.is_tensor(RandAugment()(batches()[0], seed=0))
