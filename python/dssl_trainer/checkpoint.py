@@ -29,7 +29,7 @@ def load(path):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or ["it is empty"])[0]
         raise TrainerError(f"checkpoint: cannot read {path}: {reason}") from None
     missing = {"config", "model", "optimizer", "progress"} - set(state if isinstance(state, dict) else ())
     if missing:

@@ -1,12 +1,13 @@
 """Synthetic images for the demo and the tests: ten classes of shapes and textures.
 
-A class is a form; place, size, tilt, both colours, shading and noise are nuisances that say nothing about it.
+A class is a form that repeats over the image and a pair of hues. Place, size, tilt, saturation and brightness of both
+colours, light and noise are nuisances that say nothing about it; hues of neighbouring classes overlap.
 """
 
 import numpy as np
 import torch
 
-CLASSES = ("disc", "ring", "square", "frame", "triangle", "cross", "stripes", "checks", "dots", "waves")
+CLASSES = ("disc", "ring", "square", "frame", "triangle", "cross", "rows", "columns", "checks", "waves")
 SIDE = 32
 
 
@@ -19,28 +20,35 @@ def draw(count, seed):
     for label, name in enumerate(CLASSES):
         of_class = labels == label
         mask[of_class] = FORMS[name](x[of_class], y[of_class])
-    return torch.from_numpy(paint(mask, random)), torch.from_numpy(labels)
+    return torch.from_numpy(paint(mask, labels, random)), torch.from_numpy(labels)
 
 
 def coordinates(count, random):
-    """Pixels in the form's own frame, where it fills about [-1, 1]^2: two arrays (count, SIDE, SIDE)."""
+    """Pixels in the frame of a form that repeats over the image, [-1, 1]^2 each: two arrays (count, SIDE, SIDE)."""
     grid = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
-    centre = random.uniform(-0.25, 0.25, (2, count, 1, 1))
-    size = random.uniform(0.55, 0.85, (count, 1, 1))
+    centre = random.uniform(-1, 1, (2, count, 1, 1))
+    size = random.uniform(0.4, 0.7, (count, 1, 1))
     tilt = random.uniform(-0.3, 0.3, (count, 1, 1))
     x, y = (grid[None, None, :] - centre[0]) / size, (grid[None, :, None] - centre[1]) / size
-    return x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
+    x, y = x * np.cos(tilt) + y * np.sin(tilt), y * np.cos(tilt) - x * np.sin(tilt)
+    return (x + 1) % 2 - 1, (y + 1) % 2 - 1
 
 
-def paint(mask, random):
-    """Blends two random, well separated colours by the mask; adds a light from one side and noise."""
-    count = len(mask)
-    back = random.uniform(0, 1, (count, 3, 1, 1))
-    shift = random.uniform(0.3, 0.7, (count, 3, 1, 1)) * random.choice([-1, 1], (count, 3, 1, 1))
-    image = back + mask[:, None] * ((back + shift) % 1 - back)
-    light = random.uniform(-0.2, 0.2, (count, 1, 1, 1)) * np.linspace(-1, 1, SIDE)
-    image = image + light + random.normal(0, 0.04, image.shape)
+def paint(mask, labels, random):
+    """Blends a foreground and a background colour by the mask; adds a light from one side and noise."""
+    front, back = (colours(labels * stride / len(CLASSES), random) for stride in (1, 3))
+    image = back + mask[:, None] * (front - back)
+    light = random.uniform(-0.3, 0.3, (len(mask), 1, 1, 1)) * np.linspace(-1, 1, SIDE)
+    image = image + light + random.normal(0, 0.05, image.shape)
     return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def colours(hue, random):
+    """RGB in [0, 1], (count, 3, 1, 1), of a hue around the given one and any saturation and brightness."""
+    hue = hue + random.normal(0, 0.06, hue.shape)
+    saturation, brightness = random.uniform(0.3, 1, hue.shape), random.uniform(0.2, 1, hue.shape)
+    wheel = np.clip(abs((hue[:, None] + np.array([0, 2 / 3, 1 / 3])) % 1 * 6 - 3) - 1, 0, 1)  # full saturation
+    return (brightness[:, None] * (1 - saturation[:, None] * (1 - wheel)))[:, :, None, None]
 
 
 def inside(distance):
@@ -61,11 +69,6 @@ def cross(x, y):
     return inside(arms)
 
 
-def dots(x, y):
-    radius = np.hypot((x % 0.8) - 0.4, (y % 0.8) - 0.4)
-    return inside(radius - 0.25)
-
-
 FORMS = {
     "disc": lambda x, y: inside(np.hypot(x, y) - 0.85),
     "ring": lambda x, y: inside(abs(np.hypot(x, y) - 0.7) - 0.2),
@@ -73,8 +76,8 @@ FORMS = {
     "frame": lambda x, y: inside(abs(box(x, y, 0.7)) - 0.18),
     "triangle": triangle,
     "cross": cross,
-    "stripes": lambda x, y: inside(np.sin(7 * y) * 0.3),
-    "checks": lambda x, y: inside(np.sin(5.5 * x) * np.sin(5.5 * y) * 0.4),
-    "dots": dots,
-    "waves": lambda x, y: inside(np.sin(7 * x + 2 * np.sin(4 * y)) * 0.3),
+    "rows": lambda x, y: inside(np.sin(2 * np.pi * y) * 0.3),
+    "columns": lambda x, y: inside(np.sin(2 * np.pi * x) * 0.3),
+    "checks": lambda x, y: inside(np.sin(2 * np.pi * x) * np.sin(2 * np.pi * y) * 0.4),
+    "waves": lambda x, y: inside(np.sin(2 * np.pi * x + 2 * np.sin(np.pi * y)) * 0.3),
 }

@@ -68,7 +68,7 @@ def gallery(images, config, path, source, rows=6):
 
 
 def show_image(axis, image, caption):
-    axis.imshow(image.permute(1, 2, 0), interpolation="nearest")
+    axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     axis.set_xlabel(textwrap.fill(caption, 30), fontsize=7)
 

@@ -1,0 +1,156 @@
+"""Runs: what they leave, that they go on bit for bit, and that damage ends in one line."""
+
+import csv
+import dataclasses
+import json
+import math
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+from dssl_trainer import checkpoint, log
+from dssl_trainer.config import TrainerError, as_dict
+from dssl_trainer.methods.simsiam import simsiam
+from dssl_trainer.run import image_order
+from dssl_trainer.train import train
+from trainer_setup import TINY, VARIANTS, environment, losses, tiny, tiny_command, weights
+
+# ---- runs: files, resume, interruption
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_three_steps_of_each_variant(variant, tmp_path):
+    result = train(tiny(tmp_path, variant=variant, epochs=1))
+    rows = log.read(tmp_path / "log.csv")
+    assert [row["step"] for row in rows] == [0, 1, 2, 3]
+    assert all(math.isfinite(row["loss"]) and abs(row["loss"]) < 2 for row in rows[1:])  # four terms of at most 1/2
+    assert heading(tmp_path / "log.csv") == list(log.COLUMNS)
+    assert 0 <= result["knn"] <= 100 and result["random_knn"] == rows[0]["knn"]
+    for name in ("config.json", "checkpoint.pt", "plot.png", "gallery.png"):
+        assert (tmp_path / name).stat().st_size > 200
+    assert json.loads((tmp_path / "config.json").read_text())["settings"]["variant"] == variant
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def heading(path):
+    with open(path, newline="") as file:
+        return next(csv.reader(file))
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    """Six steps without interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(tiny(folder))
+    return folder
+
+
+@pytest.mark.parametrize("stop_at", [2, 3, 4])  # inside the first epoch, between the two, inside the second
+def test_resumed_run_equals_the_uninterrupted_one(stop_at, tmp_path, whole_run):
+    train(tiny(tmp_path, max_steps=stop_at))
+    assert max(losses(tmp_path)) == stop_at
+    train(tiny(tmp_path))
+    assert losses(tmp_path) == losses(whole_run)
+    for name, tensor in weights(whole_run).items():
+        assert torch.equal(tensor, weights(tmp_path)[name]), name
+
+
+def test_rows_after_the_last_checkpoint_are_written_again(tmp_path, whole_run):
+    """kill -9 after step 4: the checkpoint is of step 3, the log has a row more."""
+    train(tiny(tmp_path, max_steps=3))
+    log.append(tmp_path / "log.csv", {"epoch": 1.33, "step": 4, "loss": 99})
+    train(tiny(tmp_path))
+    assert losses(tmp_path) == losses(whole_run)
+
+
+def test_finished_run_stays_as_it_is(tmp_path, whole_run):
+    before = losses(whole_run), weights(whole_run)
+    train(tiny(whole_run))
+    assert losses(whole_run) == before[0]
+    assert all(torch.equal(tensor, weights(whole_run)[name]) for name, tensor in before[1].items())
+
+
+def test_resume_false_starts_afresh(tmp_path, whole_run):
+    train(tiny(tmp_path, max_steps=1, seed=5))
+    train(tiny(tmp_path, resume=False))
+    assert losses(tmp_path) == losses(whole_run)
+
+
+def test_image_order_is_a_permutation_keyed_by_seed_and_epoch():
+    orders = [image_order(seed, epoch, 100).tolist() for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(100)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert image_order(1, 1, 100).tolist() == orders[3]
+
+
+def test_sigterm_saves_and_tells_how_to_resume(tmp_path):
+    command = tiny_command(tmp_path, "--epochs", "500", "--knn-every", "500")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+        while process.poll() is None and not stepping(tmp_path):
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        error = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "run the same command again to resume" in error.splitlines()[-1]
+    step = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["step"]
+    assert step >= 1 and f"step {step} of 1500" in error.splitlines()[-1]
+
+
+def stepping(folder):
+    return (folder / "log.csv").exists() and len((folder / "log.csv").read_text().splitlines()) > 3
+
+
+def test_command_trains_and_equals_the_function(tmp_path, whole_run):
+    """Another process gives the same bits."""
+    done = subprocess.run(tiny_command(tmp_path), capture_output=True, text=True, env=environment(), timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "the line to beat" in done.stderr and "effective rank" in done.stderr
+    assert losses(tmp_path) == losses(whole_run)
+
+
+# ---- checkpoints
+
+
+def test_failed_write_leaves_the_old_checkpoint(tmp_path):
+    checkpoint.save({"a": 1}, tmp_path / "checkpoint.pt")
+    with pytest.raises(AttributeError):  # a lambda cannot be pickled: torch.save fails half-way
+        checkpoint.save({"a": lambda: 0}, tmp_path / "checkpoint.pt")
+    assert torch.load(tmp_path / "checkpoint.pt") == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_unwritable_place_is_one_line(tmp_path):
+    with pytest.raises(TrainerError, match=r"^checkpoint: cannot write .*missing.*checkpoint.pt: ") as caught:
+        checkpoint.save({"a": 1}, tmp_path / "missing" / "checkpoint.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_checkpoint_of_another_architecture_is_one_line(tmp_path, whole_run):
+    method = simsiam(dataclasses.replace(TINY, predictor=24))
+    with pytest.raises(TrainerError) as caught:
+        checkpoint.load_weights(method, weights(whole_run), "old.pt")
+    # predictor.0 weight and bias, predictor.1 weight, bias, mean and var, predictor.3 weight: 7 tensors differ
+    assert str(caught.value).startswith("checkpoint: old.pt holds another architecture: ")
+    assert "7 do not; predictor.0.bias is (16,) there, (24,) here" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 torn"])
+def test_damaged_checkpoint_is_one_line(content, tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(TrainerError, match=r"^checkpoint: cannot read .*checkpoint.pt: ") as caught:
+        train(tiny(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_checkpoint_with_other_settings_is_refused(whole_run):
+    with pytest.raises(TrainerError, match=r"was made with lr 0.06, not 0.1; use another --out or --resume false"):
+        train(tiny(whole_run, lr=0.1))
+    with pytest.raises(TrainerError, match="was made with limit_train 48, not 32"):
+        train(tiny(whole_run, limit_train=32))
+
+
+def test_checkpoint_loads_without_running_code(whole_run):
+    state = torch.load(whole_run / "checkpoint.pt", weights_only=True)
+    assert state["config"] == as_dict(tiny(whole_run)) and state["progress"]["step"] == 6

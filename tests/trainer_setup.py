@@ -1,0 +1,43 @@
+"""A run that takes a second, and ways to look at what it left."""
+
+import dataclasses
+import os
+import sys
+
+from dssl_trainer import checkpoint, log
+from dssl_trainer.presets import PRESETS
+
+VARIANTS = ("baseline", "heavy", "dssl")
+SMALL = PRESETS["simsiam-cifar10"]["small"]
+TINY = dataclasses.replace(
+    SMALL, data="drawn", limit_train=48, limit_test=20, batch_size=16, epochs=2, projector=(32, 32), predictor=16,
+    precision="fp32", device="cpu", knn_k=5, log_every=1,
+)  # fmt: skip
+
+
+def tiny(folder, **changes):
+    """Two epochs of three steps on drawn images, in `folder`."""
+    return dataclasses.replace(TINY, out=str(folder), **changes)
+
+
+def losses(folder):
+    """{step: loss}, every digit that log.csv has: repr of a float64."""
+    return {row["step"]: row["loss"] for row in log.read(folder / "log.csv") if "loss" in row}
+
+
+def weights(folder):
+    return checkpoint.load(folder / "checkpoint.pt")["model"]
+
+
+def tiny_command(out, *more):
+    """`dssl train` with the settings of TINY."""
+    changed = {f.name: getattr(TINY, f.name) for f in dataclasses.fields(TINY)}
+    changed = {name: value for name, value in changed.items() if value != getattr(SMALL, name)}
+    changed |= {"data": TINY.data, "projector": "32-32", "out": out}
+    options = [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    return [sys.executable, "-m", "dssl_trainer", "train", "simsiam-cifar10", *options, *more]
+
+
+def environment():
+    """For child processes: the packages where this process found them."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
