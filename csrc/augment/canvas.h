@@ -80,11 +80,12 @@ class Canvas {
   void jigsaw(const double* permutation, int64_t grid);
   void warp(const Step& step);
   void warp_nearest(const Matrix& matrix);
+  void shift(int64_t down, int64_t right);
   void warp_smooth(const Matrix& matrix, bool bicubic);
   void rotate_right_angle(int turns);
   void grey();
   void saturate(float factor);
-  void hue(uint8_t offset);
+  void hue(int offset);
   void sharpen(float factor);
   void cutout(const double* box);
   void blur(float sigma);
@@ -94,6 +95,7 @@ class Canvas {
   Size size_{};
   const uint8_t* pixels_ = nullptr;
   std::vector<uint8_t> buffers_[2], scratch_;
+  std::vector<int32_t> sources_;
   bool pending_ = false, counted_ = false;
   Table tables_[3];
   Histogram histograms_[3];

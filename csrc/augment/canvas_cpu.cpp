@@ -1,5 +1,6 @@
 // What each step does to the canvas: dispatch, point operations and colour.
 #include "canvas.h"
+#include "vector.h"
 
 namespace dssl::augment {
 
@@ -95,7 +96,8 @@ int64_t Canvas::luma_sum() {
   }
   flush();
   const uint8_t *r = plane(0), *g = plane(1), *b = plane(2);
-  for (int64_t i = 0; i < area(); ++i) sum += luma(r[i], g[i], b[i]);
+  const int64_t count = area();
+  for (int64_t i = 0; i < count; ++i) sum += luma(r[i], g[i], b[i]);
   return sum;
 }
 
@@ -103,10 +105,7 @@ void Canvas::flush() {
   if (!pending_) return;
   uint8_t* out = writable(area());
   for (int c = 0; c < channels_; ++c) {
-    const Table table = tables_[c];
-    const uint8_t* from = plane(c);
-    uint8_t* to = out + c * area();
-    for (int64_t i = 0; i < area(); ++i) to[i] = table[from[i]];
+    look_up(tables_[c].data(), plane(c), out + c * area(), area());
     if (counted_) histograms_[c] = histogram(c);
   }
   pending_ = false;
@@ -117,8 +116,10 @@ void Canvas::grey() {
   if (channels_ == 1) return;
   flush();
   uint8_t* out = writable(area());
-  for (int64_t i = 0; i < area(); ++i) out[i] = luma(plane(0)[i], plane(1)[i], plane(2)[i]);
-  for (int c = 1; c < 3; ++c) std::memcpy(out + c * area(), out, area());
+  const uint8_t *r = plane(0), *g = plane(1), *b = plane(2);
+  const int64_t count = area();
+  for (int64_t i = 0; i < count; ++i) out[i] = luma(r[i], g[i], b[i]);
+  for (int c = 1; c < 3; ++c) std::memcpy(out + c * count, out, count);
   replace(out, false);
 }
 
@@ -126,20 +127,35 @@ void Canvas::saturate(float factor) {
   if (channels_ == 1) return;
   flush();
   uint8_t* out = writable(area());
-  for (int64_t i = 0; i < area(); ++i) {
-    const int grey = luma(plane(0)[i], plane(1)[i], plane(2)[i]);
-    for (int c = 0; c < 3; ++c) out[c * area() + i] = blend(grey, plane(c)[i], factor);
+  const uint8_t *r = plane(0), *g = plane(1), *b = plane(2);
+  const int64_t count = area();
+  uint8_t *to_r = out, *to_g = out + count, *to_b = to_g + count;
+  for (int64_t i = 0; i < count; ++i) {
+    const int grey = luma(r[i], g[i], b[i]);
+    to_r[i] = blend(grey, r[i], factor), to_g[i] = blend(grey, g[i], factor), to_b[i] = blend(grey, b[i], factor);
   }
   replace(out, false);
 }
 
-void Canvas::hue(uint8_t offset) {
+// In blocks and in two loops: each is then simple enough to be vectorised.
+void Canvas::hue(int offset) {
   if (channels_ == 1) return;
   flush();
   uint8_t* out = writable(area());
-  for (int64_t i = 0; i < area(); ++i) {
-    const Pixel pixel = shift_hue({plane(0)[i], plane(1)[i], plane(2)[i]}, offset);
-    out[i] = pixel.r, out[area() + i] = pixel.g, out[2 * area() + i] = pixel.b;
+  constexpr int64_t kBlock = 256;
+  int h[kBlock], s[kBlock], v[kBlock];
+  for (int64_t start = 0; start < area(); start += kBlock) {
+    const int64_t n = std::min(kBlock, area() - start);
+    const uint8_t *r = plane(0) + start, *g = plane(1) + start, *b = plane(2) + start;
+    uint8_t *to_r = out + start, *to_g = to_r + area(), *to_b = to_g + area();
+    for (int64_t i = 0; i < n; ++i) {
+      const Hsv hsv = to_hsv({r[i], g[i], b[i]});
+      h[i] = hsv.h, s[i] = hsv.s, v[i] = hsv.v;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      const Pixel p = to_rgb({(h[i] + offset) & 255, s[i], v[i]});
+      to_r[i] = static_cast<uint8_t>(p.r), to_g[i] = static_cast<uint8_t>(p.g), to_b[i] = static_cast<uint8_t>(p.b);
+    }
   }
   replace(out, false);
 }

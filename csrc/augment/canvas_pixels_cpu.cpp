@@ -1,5 +1,6 @@
 // Steps that move or filter pixels: flips, tiles, warps, sharpness, cutout, blur, resize.
 #include "canvas.h"
+#include "vector.h"
 
 namespace dssl::augment {
 
@@ -60,37 +61,78 @@ void Canvas::rotate_right_angle(int turns) {
   replace(out, true);
 }
 
-// For each output pixel the source pixel, or -1 for black: one search serves every channel.
-static void nearest_sources(const Matrix& m, Size size, std::vector<int32_t>& source) {
-  const int64_t H = size.height, W = size.width;
-  source.assign(H * W, -1);
-  const bool axis_aligned = m.b == 0 && m.d == 0, fixed = fits_fixed(m, W, H);
-  const FixedMatrix f = fixed ? to_fixed(m) : FixedMatrix{};
-  // Pillow adds the increments one by one, and so do we: a product would round elsewhere.
-  double row_x = m.c + m.a * 0.5 + (axis_aligned ? 0.0 : m.b * 0.5), row_y = m.f + (axis_aligned ? 0.0 : m.d * 0.5) + m.e * 0.5;
-  if (!axis_aligned && !fixed) row_x = m.c + m.b * 0.5 + m.a * 0.5, row_y = m.f + m.e * 0.5 + m.d * 0.5;
-  for (int64_t y = 0; y < H; ++y, row_x += m.b, row_y += m.e) {
+// For each output pixel of row y the source pixel, or -1 for black: one search serves every channel.
+static void fixed_sources(const FixedMatrix& m, int64_t y, Size size, int32_t* source) {
+  const int32_t W = static_cast<int32_t>(size.width), H = static_cast<int32_t>(size.height);
+  const int64_t row_x = m.c + m.b * y, row_y = m.f + m.e * y;
+  for (int32_t x = 0; x < W; ++x) {
+    const int32_t sx = static_cast<int32_t>((row_x + m.a * x) >> 16), sy = static_cast<int32_t>((row_y + m.d * x) >> 16);
+    const bool inside = static_cast<uint32_t>(sx) < static_cast<uint32_t>(W) && static_cast<uint32_t>(sy) < static_cast<uint32_t>(H);
+    source[x] = inside ? sy * W + sx : -1;
+  }
+}
+
+// Far outside 16 bits Pillow steps in doubles, adding the increments one by one: a product would round elsewhere.
+static void stepped_sources(const Matrix& m, Size size, int32_t* source) {
+  double row_x = m.c + m.b * 0.5 + m.a * 0.5, row_y = m.f + m.e * 0.5 + m.d * 0.5;
+  for (int64_t y = 0; y < size.height; ++y, row_x += m.b, row_y += m.e) {
     double at_x = row_x, at_y = row_y;
-    for (int64_t x = 0; x < W; ++x, at_x += m.a, at_y += m.d) {
-      int64_t sx, sy;
-      if (!axis_aligned && fixed) {
-        sx = (f.c + f.b * y + f.a * x) >> 16, sy = (f.f + f.e * y + f.d * x) >> 16;
-        if (sx < 0 || sx >= W || sy < 0 || sy >= H) continue;
-      } else {
-        sx = pixel_at(at_x, W), sy = pixel_at(at_y, H);
-        if (sx < 0 || sy < 0) continue;
-      }
-      source[y * W + x] = static_cast<int32_t>(sy * W + sx);
+    for (int64_t x = 0; x < size.width; ++x, at_x += m.a, at_y += m.d) {
+      const int64_t sx = pixel_at(at_x, size.width), sy = pixel_at(at_y, size.height);
+      *source++ = sx < 0 || sy < 0 ? -1 : static_cast<int32_t>(sy * size.width + sx);
     }
   }
 }
 
-void Canvas::warp_nearest(const Matrix& matrix) {
-  std::vector<int32_t> source;
-  nearest_sources(matrix, size_, source);
+// Shifts by whole pixels, where a translation ends up: `down` and `right` say where output (0, 0) reads.
+void Canvas::shift(int64_t down, int64_t right) {
   uint8_t* out = writable(area());
-  for (int c = 0; c < channels_; ++c)
-    for (int64_t i = 0; i < area(); ++i) out[c * area() + i] = source[i] < 0 ? 0 : plane(c)[source[i]];
+  const int64_t H = size_.height, W = size_.width;
+  const int64_t begin = std::clamp<int64_t>(-right, 0, W), end = std::clamp<int64_t>(W - right, begin, W);
+  for (int64_t row = 0; row < channels_ * H; ++row) {
+    const int64_t y = row % H + down;
+    uint8_t* to = out + row * W;
+    if (y < 0 || y >= H || begin == end) {
+      std::memset(to, 0, W);
+      continue;
+    }
+    std::memset(to, 0, begin);
+    std::memcpy(to + begin, pixels_ + (row + down) * W + begin + right, end - begin);
+    std::memset(to + end, 0, W - end);
+  }
+  replace(out, false);
+}
+
+// ImagingScaleAffine with scale 1: adding 1 keeps a coordinate's fraction but for rounding, so each axis is searched.
+static bool whole_shift(double start, int64_t size, int64_t* shift) {
+  *shift = static_cast<int64_t>(std::floor(std::clamp(start, -40000.0, 40000.0)));
+  for (int64_t i = 0; i < size; ++i, start += 1.0) {
+    const int64_t expected = i + *shift;
+    if (pixel_at(start, size) != (expected >= 0 && expected < size ? expected : -1)) return false;
+  }
+  return true;
+}
+
+void Canvas::warp_nearest(const Matrix& m) {
+  const bool axis_aligned = m.b == 0 && m.d == 0;
+  int64_t right, down;
+  if (axis_aligned && whole_shift(m.c + m.a * 0.5, size_.width, &right) && whole_shift(m.f + m.e * 0.5, size_.height, &down))
+    return shift(down, right);
+  std::vector<int32_t>& source = sources_;
+  source.resize(area());
+  if (!axis_aligned && fits_fixed(m, size_.width, size_.height)) {
+    const FixedMatrix fixed = to_fixed(m);
+    for (int64_t y = 0; y < size_.height; ++y) fixed_sources(fixed, y, size_, &source[y * size_.width]);
+  } else {
+    stepped_sources(m, size_, source.data());
+  }
+  uint8_t* out = writable(area());
+  const int64_t count = area();
+  for (int c = 0; c < channels_; ++c) {
+    const uint8_t* from = plane(c);
+    uint8_t* to = out + c * count;
+    for (int64_t i = 0; i < count; ++i) to[i] = source[i] < 0 ? 0 : from[source[i]];
+  }
   replace(out, false);
 }
 
@@ -138,73 +180,75 @@ void Canvas::cutout(const double* box) {
   replace(out, false);
 }
 
-// One box pass over `count` values that lie `stride` apart; edges repeat the border value.
-static void box_line(const Box& box, const uint8_t* from, uint8_t* to, int64_t count, int64_t stride) {
-  const auto at = [&](int64_t i) { return static_cast<uint32_t>(from[clamp_index(i, count) * stride]); };
-  uint32_t window = 0;
-  for (int64_t i = -box.radius; i <= box.radius; ++i) window += at(i);
-  for (int64_t i = 0; i < count; ++i) {
-    to[i * stride] = box.value(window, at(i - box.radius - 1) + at(i + box.radius + 1));
-    window += at(i + box.radius + 1) - at(i - box.radius);
+static void transpose(const uint8_t* from, uint8_t* to, int64_t height, int64_t width) {
+  constexpr int64_t kTile = 32;  // a tile of each side stays in the first-level cache
+  for (int64_t y0 = 0; y0 < height; y0 += kTile)
+    for (int64_t x0 = 0; x0 < width; x0 += kTile)
+      for (int64_t x = x0; x < std::min(x0 + kTile, width); ++x)
+        for (int64_t y = y0; y < std::min(y0 + kTile, height); ++y) to[x * height + y] = from[y * width + x];
+}
+
+// One box pass down the columns, a row of running windows at a time; the first and last row repeat.
+static void box_columns(const Box& box, const uint8_t* from, uint8_t* to, int64_t height, int64_t width,
+                        std::vector<uint32_t>& window) {
+  const auto row = [&](int64_t y) { return from + clamp_index(y, height) * width; };
+  window.assign(width, 0);
+  for (int64_t y = -box.radius; y <= box.radius; ++y)
+    for (int64_t x = 0; x < width; ++x) window[x] += row(y)[x];
+  for (int64_t y = 0; y < height; ++y) {
+    const uint8_t *above = row(y - box.radius - 1), *below = row(y + box.radius + 1), *leaving = row(y - box.radius);
+    uint8_t* out = to + y * width;
+    uint32_t* sums = window.data();
+    for (int64_t x = 0; x < width; ++x) {
+      out[x] = box.value(sums[x], uint32_t{above[x]} + below[x]);
+      sums[x] += uint32_t{below[x]} - leaving[x];
+    }
   }
 }
 
+// Three passes along the rows, three down the columns. Rows are blurred as columns of the transposed plane.
 void Canvas::blur(float sigma) {
   if (sigma == 0) return;
   flush();
   const Box box(box_radius(sigma));
   const int64_t H = size_.height, W = size_.width;
-  for (int pass = 0; pass < 6; ++pass) {
-    uint8_t* out = writable(area());
-    for (int c = 0; c < channels_; ++c) {
-      const int64_t lines = pass < 3 ? H : W;
-      for (int64_t line = 0; line < lines; ++line) {
-        const int64_t offset = c * area() + (pass < 3 ? line * W : line);
-        box_line(box, pixels_ + offset, out + offset, pass < 3 ? W : H, pass < 3 ? 1 : W);
-      }
-    }
-    replace(out, false);
+  std::vector<uint32_t> window;
+  uint8_t* out = writable(area());
+  scratch_.resize(2 * area());
+  uint8_t *one = scratch_.data(), *two = one + area();
+  for (int c = 0; c < channels_; ++c) {
+    uint8_t* to = out + c * area();
+    transpose(plane(c), one, H, W);
+    box_columns(box, one, two, W, H, window);
+    box_columns(box, two, one, W, H, window);
+    box_columns(box, one, two, W, H, window);
+    transpose(two, one, W, H);
+    box_columns(box, one, two, H, W, window);
+    box_columns(box, two, one, H, W, window);
+    box_columns(box, one, to, H, W, window);
   }
+  replace(out, false);
 }
 
-// One axis of a resize: `lines` lines of axis.in values `step` apart become lines of axis.out.
-struct Lines {
-  int64_t count, in_step, in_line, out_step, out_line;
-};
-
-static void resample(const Axis& axis, const Lines& lines, const uint8_t* from, uint8_t* to) {
-  std::vector<double> real(axis.taps());
-  std::vector<int32_t> weights(axis.taps());
-  for (int64_t i = 0; i < axis.out; ++i) {
-    int64_t taps;
-    const int64_t first = axis.weights(i, real.data(), weights.data(), &taps);
-    for (int64_t line = 0; line < lines.count; ++line) {
-      const uint8_t* source = from + line * lines.in_line + first * lines.in_step;
-      int32_t sum = 1 << (kResizeBits - 1);
-      for (int64_t k = 0; k < taps; ++k) sum += weights[k] * source[k * lines.in_step];
-      to[line * lines.out_line + i * lines.out_step] = resize_round(sum);
-    }
-  }
-}
-
+// Crop and resize in one reading: the passes start at the crop's corner, in Pillow's order.
 void Canvas::resize(const double* v) {
   flush();
-  const int64_t top = static_cast<int64_t>(v[0]), left = static_cast<int64_t>(v[1]);
   const int64_t h = static_cast<int64_t>(v[2]), w = static_cast<int64_t>(v[3]);
   const Size size{static_cast<int64_t>(v[4]), static_cast<int64_t>(v[5])};
   const bool bicubic = v[6] == kBicubic, vertical = vertical_first(w, h, size.width, size.height, static_cast<int>(v[7]));
-  const Axis x(w, size.width, bicubic), y(h, size.height, bicubic);
+  const Taps x(Axis(w, size.width, bicubic)), y(Axis(h, size.height, bicubic));
   uint8_t* out = writable(size.height * size.width);
   scratch_.resize(std::max(h * size.width, size.height * w));
+  uint8_t* middle = scratch_.data();
   for (int c = 0; c < channels_; ++c) {
-    const uint8_t* from = plane(c) + top * size_.width + left;
-    uint8_t *middle = scratch_.data(), *to = out + c * size.height * size.width;
+    const uint8_t* from = plane(c) + static_cast<int64_t>(v[0]) * size_.width + static_cast<int64_t>(v[1]);
+    uint8_t* to = out + c * size.height * size.width;
     if (vertical) {
-      resample(y, {w, size_.width, 1, w, 1}, from, middle);
-      resample(x, {size.height, 1, w, 1, size.width}, middle, to);
+      for (int64_t i = 0; i < size.height; ++i) resample_column(y, i, from, size_.width, middle + i * w, w);
+      resample_rows(x, middle, w, to, size.width, size.height);
     } else {
-      resample(x, {h, 1, size_.width, 1, size.width}, from, middle);
-      resample(y, {size.width, size.width, 1, size.width, 1}, middle, to);
+      resample_rows(x, from, size_.width, middle, size.width, h);
+      for (int64_t i = 0; i < size.height; ++i) resample_column(y, i, middle, size.width, to + i * size.width, size.width);
     }
   }
   size_ = size;

@@ -13,71 +13,61 @@ DSSL_HD uint8_t luma(int r, int g, int b) {
   return static_cast<uint8_t>((19595 * r + 38470 * g + 7471 * b + 32768) >> 16);
 }
 
+DSSL_HD int larger(int a, int b) { return a > b ? a : b; }
+DSSL_HD int smaller(int a, int b) { return a < b ? a : b; }
+
 struct Pixel {
-  uint8_t r, g, b;
+  int r, g, b;
 };
 
 struct Hsv {
-  uint8_t h, s, v;
+  int h, s, v;
 };
 
-// Convert.c, rgb2hsv: the same mix of float and double as there.
+// Pillow computes the hue in floats and truncates. Where the exact hue is a whole number k, its rounding ends just
+// below for the k whose bit is set here (found by comparing all 2^24 colours, as a test does again).
+DSSL_HD int rounded_down(int k) {
+  static constexpr uint32_t bits[8] = {0xfffffffe, 0, 0x11000000, 0x111, 0x222aaaaa, 0x23232222, 0x22222, 0};
+  return static_cast<int>(bits[k >> 5] >> (k & 31)) & 1;
+}
+
+// Convert.c, rgb2hsv, in integers and branch-free. Quotients of integers below 2^24 truncate exactly in float32.
 DSSL_HD Hsv to_hsv(Pixel p) {
-  const int top = p.r > p.g ? (p.r > p.b ? p.r : p.b) : (p.g > p.b ? p.g : p.b);
-  const int low = p.r < p.g ? (p.r < p.b ? p.r : p.b) : (p.g < p.b ? p.g : p.b);
-  if (top == low) return {0, 0, static_cast<uint8_t>(top)};
-  const float range = static_cast<float>(top - low);
-  const float saturation = range / static_cast<float>(top);
-  const float r = static_cast<float>(top - p.r) / range;
-  const float g = static_cast<float>(top - p.g) / range;
-  const float b = static_cast<float>(top - p.b) / range;
-  float hue;
-  if (p.r == top)
-    hue = b - g;
-  else if (p.g == top)
-    hue = static_cast<float>(2.0 + r - b);
-  else
-    hue = static_cast<float>(4.0 + g - r);
-  const double turned = hue / 6.0 + 1.0;  // in [5/6, 11/6], where the remainder by 1 is a subtraction
-  hue = static_cast<float>(turned >= 1.0 ? turned - 1.0 : turned);
-  return {clip8(static_cast<int>(hue * 255.0)), clip8(static_cast<int>(saturation * 255.0)), static_cast<uint8_t>(top)};
+  const int top = larger(p.r, larger(p.g, p.b)), low = smaller(p.r, smaller(p.g, p.b));
+  const int range = top - low;
+  const bool red = p.r == top, green = p.g == top;
+  const int sector = red ? 0 : green ? 2 : 4;
+  int sixths = sector * range + (red ? p.g - p.b : green ? p.b - p.r : p.r - p.g);
+  sixths = sixths < 0 ? sixths + 6 * range : sixths;
+  const float hue = static_cast<float>(sixths * 255) / static_cast<float>(6 * larger(range, 1));
+  const int whole = static_cast<int>(hue);
+  const int exact = static_cast<float>(whole) == hue;
+  const float saturation = static_cast<float>(range * 255) / static_cast<float>(larger(top, 1));
+  return {whole - (exact & rounded_down(whole)), static_cast<int>(saturation), top};
 }
 
-// round() of C: halves away from zero; the argument is never negative here.
-DSSL_HD int round_half_up(double x) {
-  const int floor = static_cast<int>(x);
-  return floor + (x - floor >= 0.5);
-}
-
-// Convert.c, hsv2rgb.
+// Convert.c, hsv2rgb: float32 gives the same roundings as the doubles there for all 2^24 arguments.
 DSSL_HD Pixel to_rgb(Hsv hsv) {
-  const uint8_t v = hsv.v;
-  if (hsv.s == 0) return {v, v, v};
-  const double turn = static_cast<float>(hsv.h) * 6.0 / 255.0;
-  const int sector = static_cast<int>(turn);
-  const float f = static_cast<float>(turn - static_cast<float>(sector));
-  const float s = static_cast<float>(static_cast<float>(hsv.s) / 255.0);
-  const float value = static_cast<float>(v);
-  const uint8_t p = clip8(round_half_up(value * (1.0 - s)));
-  const uint8_t q = clip8(round_half_up(value * (1.0 - s * f)));
-  const uint8_t t = clip8(round_half_up(value * (1.0 - s * (1.0 - f))));
-  switch (sector % 6) {
-    case 0: return {v, t, p};
-    case 1: return {q, v, p};
-    case 2: return {p, v, t};
-    case 3: return {p, q, v};
-    case 4: return {t, p, v};
-    default: return {v, p, q};
-  }
+  const int turn = hsv.h == 255 ? 0 : hsv.h * 6;  // a full turn is none
+  const int sector = (turn * 257 + 257) >> 16;    // turn / 255
+  const float f = static_cast<float>(turn - 255 * sector) / 255.0f, s = static_cast<float>(hsv.s) / 255.0f;
+  const float value = static_cast<float>(hsv.v);
+  const int v = hsv.v;
+  const int p = static_cast<int>(value * (1.0f - s) + 0.5f);
+  const int q = static_cast<int>(value * (1.0f - s * f) + 0.5f);
+  const int t = static_cast<int>(value * (1.0f - s * (1.0f - f)) + 0.5f);
+  const int r = sector == 1 ? q : sector == 2 ? p : sector == 3 ? p : sector == 4 ? t : v;
+  const int g = sector == 0 ? t : sector == 1 ? v : sector == 2 ? v : sector == 3 ? q : p;
+  const int b = sector == 0 ? p : sector == 1 ? p : sector == 2 ? t : sector == 5 ? q : v;
+  return {r, g, b};
 }
 
 // torchvision's adjust_hue on PIL images: the 8-bit hue wraps around; `offset` = trunc(255 * shift) mod 256.
-DSSL_HD Pixel shift_hue(Pixel p, uint8_t offset) {
-  Hsv hsv = to_hsv(p);
-  hsv.h = static_cast<uint8_t>(hsv.h + offset);
-  return to_rgb(hsv);
+DSSL_HD Pixel shift_hue(Pixel p, int offset) {
+  const Hsv hsv = to_hsv(p);
+  return to_rgb({(hsv.h + offset) & 255, hsv.s, hsv.v});
 }
 
-DSSL_HD uint8_t hue_offset(double shift) { return static_cast<uint8_t>(static_cast<int>(shift * 255)); }
+DSSL_HD int hue_offset(double shift) { return static_cast<int>(shift * 255) & 255; }
 
 }  // namespace dssl::augment

@@ -1,0 +1,112 @@
+// The two loops of the engine that compilers do not vectorise: table lookup, and resampling along a row. Each has a
+// plain form and one for AVX-512 VBMI, which permutes 64 bytes in one instruction; both give the same bits.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "resample.h"
+
+#ifdef __AVX512VBMI__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns of its own intrinsics
+#include <immintrin.h>
+#endif
+
+namespace dssl::augment {
+
+inline void look_up(const uint8_t* table, const uint8_t* from, uint8_t* to, int64_t count) {
+  int64_t i = 0;
+#ifdef __AVX512VBMI__
+  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
+  const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
+  for (; i + 64 <= count; i += 64) {
+    const __m512i v = _mm512_loadu_si512(from + i);
+    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1), high = _mm512_permutex2var_epi8(t2, v, t3);
+    _mm512_storeu_si512(to + i, _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), low, high));
+  }
+#endif
+  for (; i < count; ++i) to[i] = table[from[i]];
+}
+
+// The taps of every output of one axis, `stride` weights an output; missing ones weigh 0 and repeat the last source.
+struct Taps {
+  int64_t out, stride = 0;
+  std::vector<int64_t> first, count;
+  std::vector<int32_t> weights;
+
+  explicit Taps(const Axis& axis) : out(axis.out), stride(axis.taps()), first(out), count(out), weights(out * stride) {
+    std::vector<double> real(stride);
+    for (int64_t i = 0; i < out; ++i) first[i] = axis.weights(i, real.data(), &weights[i * stride], &count[i]);
+  }
+};
+
+// One output row from rows `step` apart: sums of whole rows, which compilers do vectorise.
+inline void resample_column(const Taps& taps, int64_t i, const uint8_t* from, int64_t step, uint8_t* to, int64_t width) {
+  constexpr int64_t kBlock = 256;
+  int32_t sum[kBlock];
+  const int32_t* weights = &taps.weights[i * taps.stride];
+  for (int64_t x0 = 0; x0 < width; x0 += kBlock) {
+    const int64_t n = std::min(kBlock, width - x0);
+    std::fill_n(sum, n, 1 << (kResizeBits - 1));
+    for (int64_t k = 0; k < taps.count[i]; ++k) {
+      const uint8_t* row = from + (taps.first[i] + k) * step + x0;
+      for (int64_t x = 0; x < n; ++x) sum[x] += weights[k] * row[x];
+    }
+    for (int64_t x = 0; x < n; ++x) to[x0 + x] = resize_round(sum[x]);
+  }
+}
+
+inline uint8_t resample_at(const Taps& taps, int64_t i, const uint8_t* row) {
+  int32_t sum = 1 << (kResizeBits - 1);
+  for (int64_t k = 0; k < taps.count[i]; ++k) sum += taps.weights[i * taps.stride + k] * row[taps.first[i] + k];
+  return resize_round(sum);
+}
+
+#ifdef __AVX512VBMI__
+// Outputs [begin, begin + 16) of every row, when their sources span at most 64 bytes.
+inline void resample_group(const Taps& taps, int64_t begin, const uint8_t* from, int64_t in_step, uint8_t* to,
+                           int64_t out_step, int64_t rows) {
+  constexpr int kMostTaps = 24;
+  const int64_t lanes = std::min<int64_t>(16, taps.out - begin), base = taps.first[begin];
+  int64_t most = 0;
+  for (int64_t l = 0; l < lanes; ++l) most = std::max(most, taps.count[begin + l]);
+  alignas(64) uint8_t index[kMostTaps][64] = {};
+  alignas(64) int32_t weight[kMostTaps][16] = {};
+  for (int64_t l = 0; l < lanes; ++l)
+    for (int64_t k = 0; k < taps.count[begin + l]; ++k) {
+      index[k][l] = static_cast<uint8_t>(taps.first[begin + l] + k - base);
+      weight[k][l] = taps.weights[(begin + l) * taps.stride + k];
+    }
+  const int64_t span = taps.first[begin + lanes - 1] + taps.count[begin + lanes - 1] - base;
+  const __mmask64 inside = ~uint64_t{0} >> (64 - span);
+  const __mmask16 written = static_cast<__mmask16>((1u << lanes) - 1);
+  for (int64_t y = 0; y < rows; ++y) {
+    const __m512i source = _mm512_maskz_loadu_epi8(inside, from + y * in_step + base);
+    __m512i sum = _mm512_set1_epi32(1 << (kResizeBits - 1));
+    for (int64_t k = 0; k < most; ++k) {
+      const __m512i bytes = _mm512_permutexvar_epi8(_mm512_load_si512(index[k]), source);
+      const __m512i values = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(bytes));
+      sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(values, _mm512_load_si512(weight[k])));
+    }
+    sum = _mm512_max_epi32(_mm512_srai_epi32(sum, kResizeBits), _mm512_setzero_si512());
+    _mm_mask_storeu_epi8(to + y * out_step + begin, written, _mm512_cvtusepi32_epi8(sum));
+  }
+}
+#endif
+
+// Every row of a plane, along the row.
+inline void resample_rows(const Taps& taps, const uint8_t* from, int64_t in_step, uint8_t* to, int64_t out_step, int64_t rows) {
+  int64_t i = 0;
+#ifdef __AVX512VBMI__
+  for (; i < taps.out; i += 16) {
+    const int64_t last = std::min(i + 16, taps.out) - 1;
+    if (taps.first[last] + taps.count[last] - taps.first[i] > 64 || taps.stride > 24) break;
+    resample_group(taps, i, from, in_step, to, out_step, rows);
+  }
+#endif
+  for (; i < taps.out; ++i)
+    for (int64_t y = 0; y < rows; ++y) to[y * out_step + i] = resample_at(taps, i, from + y * in_step);
+}
+
+}  // namespace dssl::augment
