@@ -68,8 +68,8 @@ def _decide() -> None:
         except _build.NoCompiler as missing:
             if forced == "native":
                 raise
-            warnings.warn(f"{missing}. Until then the slower pure-PyTorch references serve.", stacklevel=4)
             _state, _reason = False, "no C++ compiler"
+            warnings.warn(f"{missing}. Until then the slower references serve.", stacklevel=4)
             return
         except RuntimeError as failure:
             _failure = failure
