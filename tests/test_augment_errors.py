@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from checks import needs_native
 
 from dssl_ops.augment import OPCODES, Program, augment, image_op
 from dssl_ops.transforms import (
@@ -216,6 +217,7 @@ def test_malformed_programs_are_refused(changes, message):
         program(**changes)
 
 
+@needs_native
 @pytest.mark.parametrize(
     "name, values",
     [

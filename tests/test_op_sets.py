@@ -5,12 +5,15 @@ torchvision's own RandAugment code on Pillow images. What was drawn (name, sign,
 program; every magnitude comes from the other side.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from augment_cases import batches
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from dssl_ops.op_sets import ra14
 from dssl_ops.transforms import RandAugment
 
 
@@ -109,6 +112,19 @@ def test_ra14_equals_torchvision(m):
         names += assert_replays(images, RandAugment(2, m, "ra14", interpolation), replay, seed)
     counts = {name: names.count(name) for name in space}
     assert sum(counts.values()) == len(names) == 4400 and min(counts.values()) > 240, counts
+
+
+@pytest.mark.parametrize("m", range(31))
+def test_ra14_shears_by_torchvision_s_own_matrix(m):
+    """To the last bit: the pictures alone would not tell a difference of one ulp in s."""
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    entries = {entry.name: entry for entry in ra14(m, 32, 48)}
+    for sign in (1, -1):
+        degrees = math.degrees(math.atan(sign * torch.linspace(0.0, 0.3, 31)[m].item()))
+        for name, place, shear in (("ShearX", 1, [degrees, 0.0]), ("ShearY", 3, [0.0, degrees])):
+            matrix = functional._get_inverse_affine_matrix([0, 0], 0.0, [0, 0], 1.0, shear)
+            s = entries[name].base + sign * entries[name].low
+            assert matrix[place] == s and [matrix[0], matrix[4], matrix[4 - place]] == [1, 1, 0], name
 
 
 def test_bicubic_randaugment_equals_torchvision_too():

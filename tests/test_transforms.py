@@ -96,10 +96,11 @@ def test_heavy_views_continue_their_standard_views():
         result.v_prime, standard(images, seed=3, view=1)
     )
     for light, heavy, (start, end) in ((result.v, result.heavy, (0, 2)), (result.v_prime, result.heavy_prime, (1, 3))):
-        tails = []
+        tails, alone = [], views.heavy.sample([(32, 32)] * len(images), seed=3, view=end)
         for index in range(len(images)):
             steps = program.steps(index)
             tails.append(steps[steps.index(("Emit", (start,))) + 1 : steps.index(("Emit", (end,)))])
+            assert tails[-1] == alone.steps(index)[:-1]
         assert torch.equal(augment(light, Program.from_steps(tails, (32, 32)))[0], heavy)
         assert not torch.equal(light, heavy)
     assert [steps.count(("Source", ())) for steps in map(program.steps, range(3))] == [1, 1, 1]
