@@ -22,7 +22,7 @@ def directional_loss(
     weights: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    r"""Sum over the graph's edges (i, j, w) of ``w * -cos(p_i, stopgrad(t_j))``, reduced over the batch (paper, Eq. 4-6).
+    r"""Sum over edges (i, j, w) of ``w * -cos(p_i, stopgrad(t_j))``, reduced over the batch (paper, Eq. 4-6).
 
     Args:
         predictions: V tensors (B, D), or one (V, B, D); float32, float64, bfloat16 or float16.
@@ -153,7 +153,7 @@ def _dense_rows(tensor: Tensor) -> Tensor:
 
 def _setup_context(ctx, inputs, output) -> None:
     predictions, targets, _, _, _, reduction, _ = inputs
-    loss, gradients = output
+    _, gradients = output
     ctx.save_for_backward(*gradients)
     ctx.targets = len(targets)
     ctx.factor = 1.0 / max(1, predictions[0].shape[0]) if _REDUCTIONS[reduction] == "mean" else 1.0
@@ -181,6 +181,7 @@ def _register() -> None:
     library.register_fake("dssl_ops::directional_loss", _fake)
     library.register_autograd("dssl_ops::directional_loss", _backward, setup_context=_setup_context)
     library.register_fake(
-        "dssl_ops::directional_loss_backward", lambda gradients, _upstream, _factor: [g.new_empty(g.shape) for g in gradients]
+        "dssl_ops::directional_loss_backward",
+        lambda gradients, _upstream, _factor: [g.new_empty(g.shape) for g in gradients],
     )
     library.register_autograd("dssl_ops::directional_loss_backward", _refuse_double_backward)

@@ -48,7 +48,12 @@ class ViewGraph:
         """Eq. 6: alpha for v <-> v', beta for v^ <-> v^', gamma for v <- v^, delta for v^ <- v (and the primed
         pair); each term weighs 1/2 (``scale="sum"``) or 1/4 (``"mean"``) of its factor. Zero terms are left out."""
         unit = _unit(scale, terms=4)
-        terms = ((alpha, ((0, 1), (1, 0))), (beta, ((2, 3), (3, 2))), (gamma, ((2, 0), (3, 1))), (delta, ((0, 2), (1, 3))))
+        terms = (
+            (alpha, ((0, 1), (1, 0))),
+            (beta, ((2, 3), (3, 2))),
+            (gamma, ((2, 0), (3, 1))),
+            (delta, ((0, 2), (1, 3))),
+        )
         return cls(tuple((i, j, unit * factor) for factor, pairs in terms for i, j in pairs if factor != 0))
 
     @classmethod

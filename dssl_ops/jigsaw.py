@@ -36,17 +36,23 @@ def jigsaw_reference(images: Tensor, grid: int, permutation: Tensor) -> Tensor:
     tiles = [_tile(images.shape, grid, k) for k in range(grid * grid)]
     for b, row in enumerate(permutation.tolist()):
         if sorted(row) != list(range(grid * grid)):
-            raise RuntimeError(f"jigsaw: row {b} of permutation must name each of the {grid * grid} tiles once; got {row}")
+            raise RuntimeError(
+                f"jigsaw: row {b} of permutation must name each of the {grid * grid} tiles once; got {row}"
+            )
         for k, source in enumerate(row):
             to, origin = out[b][tiles[k]], images[b][tiles[source]]
             if to.shape != origin.shape:
-                raise RuntimeError(f"jigsaw: row {b} of permutation puts tile {source} in the place of another size ({k})")
+                raise RuntimeError(
+                    f"jigsaw: row {b} of permutation puts tile {source} in the place of another size ({k})"
+                )
             to.copy_(origin)
     return out
 
 
 def _tile(shape: torch.Size, grid: int, k: int) -> tuple[slice, slice, slice]:
-    rows, columns = (slice(side * i // grid, side * (i + 1) // grid) for side, i in zip(shape[2:], divmod(k, grid), strict=True))
+    rows, columns = (
+        slice(side * i // grid, side * (i + 1) // grid) for side, i in zip(shape[2:], divmod(k, grid), strict=True)
+    )
     return slice(None), rows, columns
 
 

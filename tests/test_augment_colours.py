@@ -38,4 +38,6 @@ def test_grayscale(every_colour):
 
 @pytest.mark.parametrize("factor", [0.16, 0.4, 1.9])
 def test_color(every_colour, factor):
-    assert equals_pillow(every_colour, "Color", factor, ImageEnhance.Color(Image.fromarray(every_colour)).enhance(factor))
+    assert equals_pillow(
+        every_colour, "Color", factor, ImageEnhance.Color(Image.fromarray(every_colour)).enhance(factor)
+    )

@@ -22,7 +22,7 @@ def demo(tmp_path_factory):
 def test_says_which_data_and_that_it_proves_nothing(demo):
     folder, said, _ = demo
     for text in (said.split("Gallery")[0], said.split("Gallery")[1], (folder / "table.txt").read_text()):
-        assert "synthetic images drawn by this package: 2,560 train and 1,000 test images" in text
+        assert "synthetic images drawn by this package: 1,280 train and 1,000 test images" in text
         assert "2 steps, one seed" in text and "proves nothing about the methods" in text
 
 

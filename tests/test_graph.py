@@ -40,7 +40,11 @@ def test_all_pairs_of_two_are_the_symmetric_pair():
 
 def test_is_a_value():
     graph = ViewGraph.dssl()
-    assert graph == ViewGraph.weighted(1, 0, 1, 0) and hash(graph) == hash(ViewGraph.dssl()) and graph != ViewGraph.dssl("mean")
+    assert (
+        graph == ViewGraph.weighted(1, 0, 1, 0)
+        and hash(graph) == hash(ViewGraph.dssl())
+        and graph != ViewGraph.dssl("mean")
+    )
     assert pickle.loads(pickle.dumps(graph)) == graph and eval(repr(graph)) == graph
     with pytest.raises(AttributeError):
         graph.edges = ()

@@ -1,4 +1,4 @@
-"""jigsaw against tiles cut with numpy, as albumentations' RandomGridShuffle cuts them: edges from an integer linspace."""
+"""jigsaw against tiles cut with numpy, edges from an integer linspace as in albumentations' RandomGridShuffle."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,22 @@ from torch.library import opcheck
 
 from dssl_ops import jigsaw, jigsaw_reference
 
-DTYPES = [torch.uint8, torch.bool, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex128]
+DTYPES = [
+    torch.uint8,
+    torch.bool,
+    torch.int64,
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex128,
+]
 # (C, H, W, grid): divisible, prime sides, one row, more tiles than are needed to see an order, grid equal to the side
 SHAPES = [(3, 32, 32, 4), (1, 8, 8, 2), (3, 13, 17, 3), (2, 7, 7, 7), (5, 1, 9, 1), (3, 224, 220, 4), (4, 11, 10, 5)]
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
-implementations = pytest.mark.parametrize("implementation", [pytest.param(jigsaw, marks=needs_native), jigsaw_reference])
+implementations = pytest.mark.parametrize(
+    "implementation", [pytest.param(jigsaw, marks=needs_native), jigsaw_reference]
+)
 
 
 def tiles(height, width, grid):
@@ -36,7 +47,9 @@ def draw_permutations(rng, batch, height, width, grid):
 def test_equals_cut_and_joined_tiles(dtype, memory_format, implementation):
     rng = np.random.default_rng(0)
     for channels, height, width, grid in SHAPES:
-        images = torch.from_numpy(rng.integers(0, 2 if dtype == torch.bool else 200, (5, channels, height, width))).to(dtype)
+        images = torch.from_numpy(rng.integers(0, 2 if dtype == torch.bool else 200, (5, channels, height, width))).to(
+            dtype
+        )
         images = images.contiguous(memory_format=memory_format)
         permutation = draw_permutations(rng, 5, height, width, grid)
         got = implementation(images, grid, permutation)
@@ -53,7 +66,9 @@ def test_strided_images_and_permutations():
     rng = np.random.default_rng(1)
     images = torch.rand(6, 3, 20, 24)[::2, :, 2:18, ::2]
     permutation = draw_permutations(rng, 6, 16, 12, 4)[::2]
-    assert torch.equal(jigsaw(images, 4, permutation), jigsaw_reference(images.contiguous(), 4, permutation.contiguous()))
+    assert torch.equal(
+        jigsaw(images, 4, permutation), jigsaw_reference(images.contiguous(), 4, permutation.contiguous())
+    )
 
 
 @implementations
@@ -69,7 +84,9 @@ def test_gradient_comes_home(implementation):
     (gradient,) = torch.autograd.grad(implementation(images, 3, permutation), images, upstream)
     # <J x, u> = <x, J^T u> for every x holds only for the transposed permutation.
     probe = torch.randn(3, 2, 9, 7)
-    assert torch.allclose((jigsaw_reference(probe, 3, permutation) * upstream).sum(), (probe * gradient).sum(), rtol=1e-5)
+    assert torch.allclose(
+        (jigsaw_reference(probe, 3, permutation) * upstream).sum(), (probe * gradient).sum(), rtol=1e-5
+    )
 
 
 @needs_native

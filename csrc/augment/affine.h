@@ -33,7 +33,8 @@ inline double modulo360(double degrees) {
 // Image.rotate about the centre, counter-clockwise.
 inline Matrix rotation(double degrees, double width, double height) {
   const double angle = -(modulo360(degrees) * (3.141592653589793 / 180.0));
-  const double cosine = round15(std::cos(angle)), sine = round15(std::sin(angle)), minus_sine = round15(-std::sin(angle));
+  const double cosine = round15(std::cos(angle)), sine = round15(std::sin(angle)),
+               minus_sine = round15(-std::sin(angle));
   const double x = width / 2.0, y = height / 2.0;
   return {cosine, sine, cosine * -x + sine * -y + x, minus_sine, cosine, minus_sine * -x + cosine * -y + y};
 }
@@ -104,8 +105,8 @@ DSSL_HD uint8_t bicubic_at(const uint8_t* plane, int64_t width, int64_t height, 
       continue;
     }
     const uint8_t* row = plane + clamp_index(top + k, height) * width;
-    rows[k] = cubic(row[clamp_index(left, width)], row[clamp_index(left + 1, width)],
-                    row[clamp_index(left + 2, width)], row[clamp_index(left + 3, width)], dx);
+    rows[k] = cubic(row[clamp_index(left, width)], row[clamp_index(left + 1, width)], row[clamp_index(left + 2, width)],
+                    row[clamp_index(left + 3, width)], dx);
   }
   const double value = cubic(rows[0], rows[1], rows[2], rows[3], dy);
   return value <= 0.0 ? 0 : value >= 255.0 ? 255 : static_cast<uint8_t>(value);

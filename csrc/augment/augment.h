@@ -36,9 +36,9 @@ struct Size {
   int64_t height, width;
 };
 
-constexpr int64_t kLargestSide = 1 << 15;   // beyond it Pillow's own arithmetic changes
+constexpr int64_t kLargestSide = 1 << 15;  // beyond it Pillow's own arithmetic changes
 constexpr int64_t kLargestGrid = 64;
-constexpr int kMostViews = 64;              // one bit each in the check below
+constexpr int kMostViews = 64;  // one bit each in the check below
 
 // What the authors paint, and its luma for grey images.
 DSSL_HD uint8_t cutout_colour(int channels, int channel) {
@@ -61,12 +61,16 @@ inline bool check_step(const Step& step, Size source, Size& size, Size view, int
     case kPosterize: return is_whole(v[0], 0, 8);
     case kHue: return std::fabs(v[0]) <= 0.5;
     case kGaussianBlur: return v[0] >= 0 && v[0] <= 1000;
-    case kRotate: case kShearX: case kShearY: case kTranslateX: case kTranslateY:
-      return v[1] == kNearest || v[1] == kBilinear || v[1] == kBicubic;
+    case kRotate:
+    case kShearX:
+    case kShearY:
+    case kTranslateX:
+    case kTranslateY: return v[1] == kNearest || v[1] == kBilinear || v[1] == kBicubic;
     case kResizedCrop: {
       for (int k = 0; k < 6; ++k)
         if (!is_whole(v[k], k < 2 ? 0 : 1, kLargestSide)) return false;
-      const bool fits = v[0] + v[2] <= static_cast<double>(size.height) && v[1] + v[3] <= static_cast<double>(size.width);
+      const bool fits =
+          v[0] + v[2] <= static_cast<double>(size.height) && v[1] + v[3] <= static_cast<double>(size.width);
       size = {static_cast<int64_t>(v[4]), static_cast<int64_t>(v[5])};
       return fits && (v[6] == kBilinear || v[6] == kBicubic) && (v[7] == 12 || v[7] == 13);
     }

@@ -56,16 +56,19 @@ int64_t run_batch(const Batch& batch, const Programs& programs, const Out* table
   return faulty == batch.count ? -1 : faulty.load();
 }
 
-void report_fault(const Batch& batch, const Programs& programs, int64_t b) {
+[[noreturn]] void report_fault(const Batch& batch, const Programs& programs, int64_t b) {
   const int64_t at = first_fault(programs, b, batch.source, batch.view, batch.views);
   const int64_t s = programs.step_offsets[b] + at;
-  STD_TORCH_CHECK(s < programs.step_offsets[b + 1], "augment: the program of image ", b, " must emit each of its ",
-                  batch.views, " views once; it ends without one");
-  const int32_t opcode = programs.opcodes[s];
-  const bool known = opcode >= 0 && opcode < kOpcodes;
-  STD_TORCH_CHECK(false, "augment: step ", at, " of image ", b, ", ", known ? kOpcodeNames[opcode] : "unknown",
-                  ", must have values in range for an image of its size and views of ", batch.view.height, " x ",
-                  batch.view.width, "; got values out of range");
+  if (s == programs.step_offsets[b + 1])
+    refuse("augment: the program of image ", b, " must emit each of its ", batch.views,
+           " views; got one that does not");
+  const Step step = programs.step(s);
+  const bool known = step.opcode >= 0 && step.opcode < kOpcodes;
+  std::ostringstream values;
+  for (int64_t k = 0; k < std::min<int64_t>(step.count, 16); ++k) values << (k ? ", " : "") << step.values[k];
+  refuse("augment: step ", at, " of image ", b, ", ", known ? kOpcodeNames[step.opcode] : "an unknown opcode", "(",
+         values.str(), "), must be in range and fit its image, made from one of ", batch.source.height, "x",
+         batch.source.width, ", and views of ", batch.view.height, "x", batch.view.width, "; got values that do not");
 }
 
 bool is_channels_last(const Tensor& images) {
@@ -76,16 +79,17 @@ bool is_channels_last(const Tensor& images) {
 
 Batch make_batch(const Tensor& images, int64_t views, Size view, bool channels_last) {
   check_cpu(images, "augment", "images");
-  STD_TORCH_CHECK(images.dim() == 4 && images.scalar_type() == ScalarType::Byte, "augment: images must be (B, C, H, W) uint8");
+  require(images.dim() == 4 && images.scalar_type() == ScalarType::Byte, "augment: images must be (B, C, H, W) uint8");
   const int64_t C = images.size(1), H = images.size(2), W = images.size(3);
-  STD_TORCH_CHECK((C == 1 || C == 3) && H >= 1 && W >= 1 && H <= kLargestSide && W <= kLargestSide,
-                  "augment: images must have 1 or 3 channels and sides of 1 to ", kLargestSide);
-  STD_TORCH_CHECK(views >= 1 && views <= kMostViews && view.height >= 1 && view.width >= 1 &&
-                      view.height <= kLargestSide && view.width <= kLargestSide, "augment: views are out of range");
+  require((C == 1 || C == 3) && H >= 1 && W >= 1 && H <= kLargestSide && W <= kLargestSide,
+          "augment: images must have 1 or 3 channels and sides of 1 to ", kLargestSide);
+  require(views >= 1 && views <= kMostViews && view.height >= 1 && view.width >= 1 && view.height <= kLargestSide &&
+              view.width <= kLargestSide,
+          "augment: views are out of range");
   const bool planar = images.is_contiguous();
-  STD_TORCH_CHECK(planar || is_channels_last(images), "augment: images must be contiguous or channels_last");
-  return {images.const_data_ptr<uint8_t>(), images.size(0), static_cast<int>(C), {H, W}, view, static_cast<int>(views),
-          !planar, channels_last};
+  require(planar || is_channels_last(images), "augment: images must be contiguous or channels_last");
+  return {images.const_data_ptr<uint8_t>(), images.size(0), static_cast<int>(C), {H, W}, view,
+          static_cast<int>(views),          !planar,        channels_last};
 }
 
 // The offsets must stay inside their arrays; what the steps mean is checked image by image.
@@ -99,9 +103,10 @@ Programs make_programs(const Tensor& opcodes, const Tensor& step_offsets, const 
     const int64_t* at = offsets.const_data_ptr<int64_t>();
     return offsets.numel() == parts + 1 && at[0] == 0 && std::is_sorted(at, at + parts + 1) && at[parts] == total;
   };
-  STD_TORCH_CHECK(covers(step_offsets, count, opcodes.numel()), "augment: step_offsets must cover the opcodes, one program for each of ",
-                  count, " images");
-  STD_TORCH_CHECK(covers(value_offsets, opcodes.numel(), values.numel()), "augment: value_offsets must cover the values, step by step");
+  require(covers(step_offsets, count, opcodes.numel()),
+          "augment: step_offsets must cover the opcodes, one program for each of ", count, " images");
+  require(covers(value_offsets, opcodes.numel(), values.numel()),
+          "augment: value_offsets must cover the values, step by step");
   return {opcodes.const_data_ptr<int32_t>(), step_offsets.const_data_ptr<int64_t>(), values.const_data_ptr<double>(),
           value_offsets.const_data_ptr<int64_t>()};
 }
@@ -111,7 +116,8 @@ Tensor make_output(const Batch& batch, ScalarType dtype) {
   const Size view = batch.view;
   if (!batch.channels_last_out)
     return torch::stable::empty({batch.views, batch.count, batch.channels, view.height, view.width}, dtype);
-  const Tensor memory = torch::stable::empty({batch.views, batch.count, view.height, view.width, batch.channels}, dtype);
+  const Tensor memory =
+      torch::stable::empty({batch.views, batch.count, view.height, view.width, batch.channels}, dtype);
   return torch::stable::permute(memory, {0, 1, 4, 2, 3});
 }
 
@@ -128,7 +134,7 @@ Tensor augment_cpu(Tensor images, Tensor opcodes, Tensor step_offsets, Tensor va
   const ScalarType dtype = table.has_value() ? table->scalar_type() : ScalarType::Byte;
   if (table.has_value()) {
     check_dense(*table, "augment", "table", dtype, 2);
-    STD_TORCH_CHECK(table->size(0) == batch.channels && table->size(1) == 256, "augment: table must be (C, 256)");
+    require(table->size(0) == batch.channels && table->size(1) == 256, "augment: table must be (C, 256)");
   }
   const Tensor out = make_output(batch, dtype);
   const Tensor* entries = table.has_value() ? &*table : nullptr;
@@ -136,8 +142,9 @@ Tensor augment_cpu(Tensor images, Tensor opcodes, Tensor step_offsets, Tensor va
   switch (dtype) {
     case ScalarType::Byte: faulty = run_as<uint8_t>(batch, programs, entries, out); break;
     case ScalarType::Float: faulty = run_as<float>(batch, programs, entries, out); break;
-    case ScalarType::Half: case ScalarType::BFloat16: faulty = run_as<uint16_t>(batch, programs, entries, out); break;
-    default: STD_TORCH_CHECK(false, "augment: table must be uint8, float32, bfloat16 or float16");
+    case ScalarType::Half:
+    case ScalarType::BFloat16: faulty = run_as<uint16_t>(batch, programs, entries, out); break;
+    default: refuse("augment: table must be uint8, float32, bfloat16 or float16");
   }
   if (faulty >= 0) report_fault(batch, programs, faulty);
   return out;

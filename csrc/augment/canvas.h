@@ -68,13 +68,13 @@ class Canvas {
     counted_ = counted_ && same_values;
   }
 
-  void flush();                                         // applies the tables to the pixels
-  void count();                                         // histograms of the pixels below the tables
-  Histogram histogram(int c);                           // of the image, tables included
-  void compose(int c, const Table& table);              // a point operation on one channel
+  void flush();                             // applies the tables to the pixels
+  void count();                             // histograms of the pixels below the tables
+  Histogram histogram(int c);               // of the image, tables included
+  void compose(int c, const Table& table);  // a point operation on one channel
   template <class F>
-  void point(F f);                                      // the same one on every channel
-  void per_channel(Opcode opcode);                      // AutoContrast, Equalize
+  void point(F f);                  // the same one on every channel
+  void per_channel(Opcode opcode);  // AutoContrast, Equalize
   int64_t luma_sum();
   void flip();
   void jigsaw(const double* permutation, int64_t grid);

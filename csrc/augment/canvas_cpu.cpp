@@ -8,7 +8,8 @@ void Canvas::run(const Step& step) {
   const double* v = step.values;
   const float factor = step.count ? static_cast<float>(v[0]) : 0.0f;
   switch (step.opcode) {
-    case kAutoContrast: case kEqualize: return per_channel(step.opcode);
+    case kAutoContrast:
+    case kEqualize: return per_channel(step.opcode);
     case kInvert: return point([](int x) { return static_cast<uint8_t>(255 - x); });
     case kPosterize: return point([&](int x) { return posterize(x, static_cast<int>(v[0])); });
     case kSolarize: return point([&](int x) { return solarize(x, v[0]); });
@@ -23,7 +24,11 @@ void Canvas::run(const Step& step) {
     case kSharpness: return sharpen(factor);
     case kHue: return hue(hue_offset(v[0]));
     case kHorizontalFlip: return flip();
-    case kRotate: case kShearX: case kShearY: case kTranslateX: case kTranslateY: return warp(step);
+    case kRotate:
+    case kShearX:
+    case kShearY:
+    case kTranslateX:
+    case kTranslateY: return warp(step);
     case kCutout: return cutout(v);
     case kGaussianBlur: return blur(factor);
     case kResizedCrop: return resize(v);

@@ -55,7 +55,9 @@ void Canvas::rotate_right_angle(int turns) {
   for (int c = 0; c < channels_; ++c)
     for (int64_t y = 0; y < H; ++y)
       for (int64_t x = 0; x < W; ++x) {
-        const int64_t from = turns == 2 ? (H - 1 - y) * W + W - 1 - x : turns == 1 ? x * W + W - 1 - y : (H - 1 - x) * W + y;
+        const int64_t from = turns == 2   ? (H - 1 - y) * W + W - 1 - x
+                             : turns == 1 ? x * W + W - 1 - y
+                                          : (H - 1 - x) * W + y;
         out[c * area() + y * W + x] = plane(c)[from];
       }
   replace(out, true);
@@ -66,8 +68,10 @@ static void fixed_sources(const FixedMatrix& m, int64_t y, Size size, int32_t* s
   const int32_t W = static_cast<int32_t>(size.width), H = static_cast<int32_t>(size.height);
   const int64_t row_x = m.c + m.b * y, row_y = m.f + m.e * y;
   for (int32_t x = 0; x < W; ++x) {
-    const int32_t sx = static_cast<int32_t>((row_x + m.a * x) >> 16), sy = static_cast<int32_t>((row_y + m.d * x) >> 16);
-    const bool inside = static_cast<uint32_t>(sx) < static_cast<uint32_t>(W) && static_cast<uint32_t>(sy) < static_cast<uint32_t>(H);
+    const int32_t sx = static_cast<int32_t>((row_x + m.a * x) >> 16),
+                  sy = static_cast<int32_t>((row_y + m.d * x) >> 16);
+    const bool inside =
+        static_cast<uint32_t>(sx) < static_cast<uint32_t>(W) && static_cast<uint32_t>(sy) < static_cast<uint32_t>(H);
     source[x] = inside ? sy * W + sx : -1;
   }
 }
@@ -116,7 +120,8 @@ static bool whole_shift(double start, int64_t size, int64_t* shift) {
 void Canvas::warp_nearest(const Matrix& m) {
   const bool axis_aligned = m.b == 0 && m.d == 0;
   int64_t right, down;
-  if (axis_aligned && whole_shift(m.c + m.a * 0.5, size_.width, &right) && whole_shift(m.f + m.e * 0.5, size_.height, &down))
+  if (axis_aligned && whole_shift(m.c + m.a * 0.5, size_.width, &right) &&
+      whole_shift(m.f + m.e * 0.5, size_.height, &down))
     return shift(down, right);
   std::vector<int32_t>& source = sources_;
   source.resize(area());
@@ -145,7 +150,9 @@ void Canvas::warp_smooth(const Matrix& m, bool bicubic) {
       const double sx = m.a * cx + m.b * cy + m.c, sy = m.d * cx + m.e * cy + m.f;
       const bool inside = sx >= 0 && sx < W && sy >= 0 && sy < H;
       for (int c = 0; c < channels_; ++c)
-        out[c * area() + y * W + x] = !inside ? 0 : bicubic ? bicubic_at(plane(c), W, H, sx, sy) : bilinear_at(plane(c), W, H, sx, sy);
+        out[c * area() + y * W + x] = !inside   ? 0
+                                      : bicubic ? bicubic_at(plane(c), W, H, sx, sy)
+                                                : bilinear_at(plane(c), W, H, sx, sy);
     }
   replace(out, false);
 }
@@ -160,7 +167,8 @@ void Canvas::sharpen(float factor) {
       const uint8_t *mid = plane(c) + y * W, *up = mid - W, *down = mid + W;
       uint8_t* to = out + c * area() + y * W;
       for (int64_t x = 1; x + 1 < W; ++x) {
-        const int sum = up[x - 1] + up[x] + up[x + 1] + mid[x - 1] + 5 * mid[x] + mid[x + 1] + down[x - 1] + down[x] + down[x + 1];
+        const int sum =
+            up[x - 1] + up[x] + up[x + 1] + mid[x - 1] + 5 * mid[x] + mid[x + 1] + down[x - 1] + down[x] + down[x + 1];
         to[x] = blend(smooth_round(sum), mid[x], factor);
       }
     }
@@ -171,7 +179,8 @@ void Canvas::cutout(const double* box) {
   flush();
   uint8_t* out = writable(area());
   std::memcpy(out, pixels_, channels_ * area());
-  const int64_t left = std::max<int64_t>(0, static_cast<int64_t>(box[0])), top = std::max<int64_t>(0, static_cast<int64_t>(box[1]));
+  const int64_t left = std::max<int64_t>(0, static_cast<int64_t>(box[0])),
+                top = std::max<int64_t>(0, static_cast<int64_t>(box[1]));
   const int64_t right = std::min(size_.width - 1, static_cast<int64_t>(box[2]));
   const int64_t bottom = std::min(size_.height - 1, static_cast<int64_t>(box[3]));
   for (int c = 0; c < channels_ && left <= right; ++c)
@@ -235,7 +244,8 @@ void Canvas::resize(const double* v) {
   flush();
   const int64_t h = static_cast<int64_t>(v[2]), w = static_cast<int64_t>(v[3]);
   const Size size{static_cast<int64_t>(v[4]), static_cast<int64_t>(v[5])};
-  const bool bicubic = v[6] == kBicubic, vertical = vertical_first(w, h, size.width, size.height, static_cast<int>(v[7]));
+  const bool bicubic = v[6] == kBicubic,
+             vertical = vertical_first(w, h, size.width, size.height, static_cast<int>(v[7]));
   const Taps x(Axis(w, size.width, bicubic)), y(Axis(h, size.height, bicubic));
   uint8_t* out = writable(size.height * size.width);
   scratch_.resize(std::max(h * size.width, size.height * w));
@@ -248,7 +258,8 @@ void Canvas::resize(const double* v) {
       resample_rows(x, middle, w, to, size.width, size.height);
     } else {
       resample_rows(x, from, size_.width, middle, size.width, h);
-      for (int64_t i = 0; i < size.height; ++i) resample_column(y, i, middle, size.width, to + i * size.width, size.width);
+      for (int64_t i = 0; i < size.height; ++i)
+        resample_column(y, i, middle, size.width, to + i * size.width, size.width);
     }
   }
   size_ = size;

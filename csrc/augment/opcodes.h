@@ -1,4 +1,4 @@
-// The steps a program is made of. dssl_ops/program.py lists the same names in the same order; a test holds them equal.
+// The steps a program is made of. dssl_ops/program.py lists the same, in the same order; a test holds the two equal.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +7,7 @@
 
 namespace dssl::augment {
 
+// clang-format off
 enum Opcode : int32_t {
   kIdentity, kAutoContrast, kEqualize, kInvert, kGrayscale, kHorizontalFlip, kPosterize, kSolarize, kSolarizeAdd,
   kBrightness, kContrast, kColor, kSharpness, kHue, kRotate, kShearX, kShearY, kTranslateX, kTranslateY, kCutout,
@@ -20,6 +21,8 @@ inline constexpr const char* kOpcodeNames[kOpcodes] = {
 
 // Numbers that a step carries; -1: any square number of them.
 inline constexpr int kOpcodeValues[kOpcodes] = {0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 4, 1, 8, -1, 0, 1};
+
+// clang-format on
 
 // Interpolations, by Pillow's numbers.
 constexpr int kNearest = 0, kBilinear = 2, kBicubic = 3;

@@ -33,7 +33,11 @@ class Sampler {
   Sampler(uint64_t seed, uint64_t sample, uint32_t epoch, int64_t height, int64_t width, Steps& steps)
       : key_{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
         counter_{{static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), epoch, 0}},
-        source_height_(height), source_width_(width), height_(height), width_(width), steps_(steps) {}
+        source_height_(height),
+        source_width_(width),
+        height_(height),
+        width_(width),
+        steps_(steps) {}
 
   void run(const double* at, const double* end) {
     for (; at < end; at += static_cast<int64_t>(at[1])) draw(at);
@@ -77,7 +81,8 @@ class Sampler {
     bool found = false;
     for (uint32_t attempt = 0; attempt < 10 && !found; ++attempt) {
       const Words words = block(attempt);
-      const double area = static_cast<double>(height_) * static_cast<double>(width_) * (p[0] + uniform(words.w[0]) * (p[1] - p[0]));
+      const double area =
+          static_cast<double>(height_) * static_cast<double>(width_) * (p[0] + uniform(words.w[0]) * (p[1] - p[0]));
       const double aspect = std::exp(std::log(p[2]) + uniform(words.w[1]) * (std::log(p[3]) - std::log(p[2])));
       w = static_cast<int64_t>(std::rint(std::sqrt(area * aspect)));
       h = static_cast<int64_t>(std::rint(std::sqrt(area / aspect)));

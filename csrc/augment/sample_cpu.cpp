@@ -17,7 +17,8 @@ bool is_side(double v) { return v >= 1 && is_count(v, 32768); }
 bool well_formed(const double* at, const double* end) {
   constexpr int64_t least[] = {2, 8, 9, 3, 9, 2, 3};
   for (const double* next; at < end; at = next) {
-    if (end - at < kHeader || !is_count(at[0], kChoice) || !is_count(at[1], static_cast<double>(end - at))) return false;
+    if (end - at < kHeader || !is_count(at[0], kChoice) || !is_count(at[1], static_cast<double>(end - at)))
+      return false;
     const int64_t kind = static_cast<int64_t>(at[0]), count = static_cast<int64_t>(at[1]) - kHeader;
     if (count < least[kind] || !is_count(at[2], 255) || !is_count(at[3], 4095)) return false;
     next = at + kHeader + count;
@@ -69,14 +70,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> augment_sample_cpu(Tensor instruction
   check_dense(sample_ids, "augment_sample", "sample_ids", ScalarType::Long, 1);
   check_dense(sizes, "augment_sample", "sizes", ScalarType::Long, 2);
   const int64_t count = sample_ids.size(0);
-  STD_TORCH_CHECK(sizes.size(0) == count && sizes.size(1) == 2, "augment_sample: sizes must be (B, 2)");
-  STD_TORCH_CHECK(epoch >= 0 && epoch < (int64_t{1} << 32), "augment_sample: epoch must be in 0..2^32-1; got ", epoch);
+  require(sizes.size(0) == count && sizes.size(1) == 2, "augment_sample: sizes must be (B, 2)");
+  require(epoch >= 0 && epoch < (int64_t{1} << 32), "augment_sample: epoch must be in 0..2^32-1; got ", epoch);
   const double *begin = instructions.const_data_ptr<double>(), *end = begin + instructions.numel();
-  STD_TORCH_CHECK(well_formed(begin, end), "augment_sample: instructions are malformed");
+  require(well_formed(begin, end), "augment_sample: instructions are malformed");
   const int64_t* ids = sample_ids.const_data_ptr<int64_t>();
   const int64_t* size = sizes.const_data_ptr<int64_t>();
   for (int64_t i = 0; i < 2 * count; ++i)
-    STD_TORCH_CHECK(is_side(static_cast<double>(size[i])), "augment_sample: sizes must be in 1..32768; got ", size[i]);
+    require(is_side(static_cast<double>(size[i])), "augment_sample: sizes must be in 1..32768; got ", size[i]);
   constexpr int64_t kRun = 64;  // images to one list: fixed, so that the joined order is the batch's
   std::vector<Steps> runs((count + kRun - 1) / kRun);
   std::vector<int64_t> steps_of(count);

@@ -42,7 +42,8 @@ struct Taps {
 };
 
 // One output row from rows `step` apart: sums of whole rows, which compilers do vectorise.
-inline void resample_column(const Taps& taps, int64_t i, const uint8_t* from, int64_t step, uint8_t* to, int64_t width) {
+inline void resample_column(const Taps& taps, int64_t i, const uint8_t* from, int64_t step, uint8_t* to,
+                            int64_t width) {
   constexpr int64_t kBlock = 256;
   int32_t sum[kBlock];
   const int32_t* weights = &taps.weights[i * taps.stride];
@@ -96,7 +97,8 @@ inline void resample_group(const Taps& taps, int64_t begin, const uint8_t* from,
 #endif
 
 // Every row of a plane, along the row.
-inline void resample_rows(const Taps& taps, const uint8_t* from, int64_t in_step, uint8_t* to, int64_t out_step, int64_t rows) {
+inline void resample_rows(const Taps& taps, const uint8_t* from, int64_t in_step, uint8_t* to, int64_t out_step,
+                          int64_t rows) {
   int64_t i = 0;
 #ifdef __AVX512VBMI__
   for (; i < taps.out; i += 16) {

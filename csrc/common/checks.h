@@ -5,24 +5,38 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/Exception.h>
 
-#include <initializer_list>
+#include <sstream>
+#include <stdexcept>
 
 namespace dssl {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+// Raises RuntimeError with the parts as one line. torch's own check would add a function name and a path of this
+// machine.
+template <class... Parts>
+[[noreturn]] void refuse(const Parts&... parts) {
+  std::ostringstream line;
+  (line << ... << parts);
+  throw std::runtime_error(line.str());
+}
+
+template <class... Parts>
+void require(bool holds, const Parts&... parts) {
+  if (!holds) refuse(parts...);
+}
+
 inline void check_cpu(const Tensor& tensor, const char* op, const char* name) {
-  STD_TORCH_CHECK(tensor.device().type() == torch::headeronly::DeviceType::CPU, op, ": ", name, " must be a CPU tensor");
+  require(tensor.device().type() == torch::headeronly::DeviceType::CPU, op, ": ", name, " must be a CPU tensor");
 }
 
 inline void check_dense(const Tensor& tensor, const char* op, const char* name, ScalarType dtype, int64_t dim) {
   check_cpu(tensor, op, name);
-  STD_TORCH_CHECK(tensor.scalar_type() == dtype, op, ": ", name, " has the wrong dtype");
-  STD_TORCH_CHECK(tensor.dim() == dim, op, ": ", name, " must have ", dim, " dimensions; got ", tensor.dim());
-  STD_TORCH_CHECK(tensor.is_contiguous(), op, ": ", name, " must be contiguous");
+  require(tensor.scalar_type() == dtype, op, ": ", name, " has the wrong dtype");
+  require(tensor.dim() == dim, op, ": ", name, " must have ", dim, " dimensions; got ", tensor.dim());
+  require(tensor.is_contiguous(), op, ": ", name, " must be contiguous");
 }
 
 }  // namespace dssl

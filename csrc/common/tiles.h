@@ -19,7 +19,8 @@ DSSL_HD Tile tile_at(int64_t height, int64_t width, int64_t grid, int64_t k) {
   return {top, left, tile_edge(height, grid, k / grid + 1) - top, tile_edge(width, grid, k % grid + 1) - left};
 }
 
-// Whether `source` gives, for every tile of the result, a tile of the same size, each once. `seen`: grid^2 flags, cleared.
+// Whether `source` gives, for every tile of the result, a tile of the same size, each once. `seen`: grid^2 flags,
+// cleared.
 template <class Index>
 DSSL_HD bool is_tile_permutation(int64_t height, int64_t width, int64_t grid, const Index* source, bool* seen) {
   for (int64_t k = 0; k < grid * grid; ++k) {

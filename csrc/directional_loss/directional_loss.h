@@ -15,9 +15,7 @@ DSSL_HD double inverse_norm(double sum_of_squares) {
 
 // Squares of float32 leave float32's normal range for |x| outside about 1e-17..1e17: such rows are summed again,
 // scaled by their largest entry. NaN and Inf stay as they are.
-DSSL_HD bool needs_rescaling(double sum_of_squares) {
-  return !(sum_of_squares > 1e-30 && sum_of_squares < 1e30);
-}
+DSSL_HD bool needs_rescaling(double sum_of_squares) { return !(sum_of_squares > 1e-30 && sum_of_squares < 1e30); }
 
 // One edge: cosine, loss term and the two coefficients of its gradient
 //   d(-w cos)/dp = target_scale * t + prediction_scale * p.

@@ -2,12 +2,12 @@
 // loss and, when asked, the gradient of every prediction. A row is one thread's work and is summed in a fixed order,
 // so the bits do not depend on the thread count.
 #include "directional_loss.h"
+#include "dot.h"
 
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <optional>
 #include <tuple>
@@ -20,37 +20,6 @@ namespace {
 
 constexpr int kChunk = 1024;  // elements summed in the compute type before they join a double: bounds the error
 enum Reduction { kNone, kSum, kMean };
-
-template <class T>
-using Pack __attribute__((vector_size(64))) = T;
-
-template <class T>
-Pack<T> load(const T* from) {
-  Pack<T> pack;
-  std::memcpy(&pack, from, sizeof pack);
-  return pack;
-}
-
-template <class T>
-double dot(const T* a, const T* b, int64_t n) {
-  constexpr int kWidth = 64 / sizeof(T);
-  Pack<T> sums[4] = {};
-  int64_t d = 0;
-  for (; d + 4 * kWidth <= n; d += 4 * kWidth)
-    for (int k = 0; k < 4; ++k) sums[k] += load(a + d + k * kWidth) * load(b + d + k * kWidth);
-  const Pack<T> sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  double total = 0;
-  for (int lane = 0; lane < kWidth; ++lane) total += sum[lane];
-  for (; d < n; ++d) total += static_cast<double>(a[d]) * b[d];
-  return total;
-}
-
-template <class T>
-double exact_dot(const T* a, const T* b, int64_t n) {
-  double total = 0;
-  for (int64_t d = 0; d < n; ++d) total += static_cast<double>(a[d]) * b[d];
-  return total;
-}
 
 // The graph, and the sample weights if there are any: (E,) with row_stride 0 or (E, B).
 struct Graph {
@@ -75,7 +44,8 @@ struct Sample {
   void sums(const Graph& graph, bool exact, std::vector<double>& p2, std::vector<double>& t2,
             std::vector<double>& dots) const {
     const auto product = exact ? exact_dot<T> : dot<T>;
-    std::fill(p2.begin(), p2.end(), 0.0), std::fill(t2.begin(), t2.end(), 0.0), std::fill(dots.begin(), dots.end(), 0.0);
+    std::fill(p2.begin(), p2.end(), 0.0), std::fill(t2.begin(), t2.end(), 0.0),
+        std::fill(dots.begin(), dots.end(), 0.0);
     for (int64_t d = 0; d < width; d += kChunk) {
       const int64_t n = std::min<int64_t>(kChunk, width - d);
       for (size_t i = 0; i < p2.size(); ++i) p2[i] += product(prediction[i] + d, prediction[i] + d, n);
@@ -144,8 +114,8 @@ void run_rows(const Problem<S>& problem, int64_t begin, int64_t end, double* los
     gather(sample.prediction, problem.predictions, problem.prediction_strides, row, problem.width, copy.data());
     gather(sample.target, problem.targets, problem.target_strides, row, problem.width, copy.data() + V * problem.width);
     sample.sums(graph, false, p2, t2, dots);
-    const bool extreme = std::any_of(p2.begin(), p2.end(), needs_rescaling) ||
-                         std::any_of(t2.begin(), t2.end(), needs_rescaling);
+    const bool extreme =
+        std::any_of(p2.begin(), p2.end(), needs_rescaling) || std::any_of(t2.begin(), t2.end(), needs_rescaling);
     if (extreme) sample.sums(graph, true, p2, t2, dots);
     edges.clear();
     double loss = 0;
@@ -172,20 +142,20 @@ int64_t rows_per_task(int64_t width, size_t vectors) {
 void check_rows(const std::vector<Tensor>& tensors, const char* name, const Tensor& like) {
   for (const Tensor& tensor : tensors) {
     check_cpu(tensor, "directional_loss", name);
-    STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(0) == like.size(0) && tensor.size(1) == like.size(1),
-                    "directional_loss: every one of ", name, " must have the shape of predictions[0]");
-    STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), "directional_loss: ", name, " must share one dtype");
-    STD_TORCH_CHECK(tensor.size(1) <= 1 || tensor.stride(1) == 1, "directional_loss: rows of ", name, " must be dense");
+    require(tensor.dim() == 2 && tensor.size(0) == like.size(0) && tensor.size(1) == like.size(1),
+            "directional_loss: every one of ", name, " must have the shape of predictions[0]");
+    require(tensor.scalar_type() == like.scalar_type(), "directional_loss: ", name, " must share one dtype");
+    require(tensor.size(1) <= 1 || tensor.stride(1) == 1, "directional_loss: rows of ", name, " must be dense");
   }
 }
 
 Graph make_graph(const std::vector<int64_t>& edges, const std::vector<double>& edge_weights,
                  const std::optional<Tensor>& weights, int64_t V, int64_t W, int64_t rows) {
   Graph graph;
-  STD_TORCH_CHECK(edges.size() == 2 * edge_weights.size(), "directional_loss: edges and edge_weights do not match");
+  require(edges.size() == 2 * edge_weights.size(), "directional_loss: edges and edge_weights do not match");
   for (size_t e = 0; e < edge_weights.size(); ++e) {
-    STD_TORCH_CHECK(edges[2 * e] >= 0 && edges[2 * e] < V && edges[2 * e + 1] >= 0 && edges[2 * e + 1] < W,
-                    "directional_loss: edge ", e, " names a view that is not there");
+    require(edges[2 * e] >= 0 && edges[2 * e] < V && edges[2 * e + 1] >= 0 && edges[2 * e + 1] < W,
+            "directional_loss: edge ", e, " names a view that is not there");
     graph.prediction.push_back(edges[2 * e]);
     graph.target.push_back(edges[2 * e + 1]);
   }
@@ -193,8 +163,8 @@ Graph make_graph(const std::vector<int64_t>& edges, const std::vector<double>& e
   if (!weights.has_value()) return graph;
   const bool per_row = weights->dim() == 2;
   check_dense(*weights, "directional_loss", "weights", ScalarType::Double, per_row ? 2 : 1);
-  STD_TORCH_CHECK(weights->size(0) == graph.size() && (!per_row || weights->size(1) == rows),
-                  "directional_loss: weights must be (E,) or (E, B)");
+  require(weights->size(0) == graph.size() && (!per_row || weights->size(1) == rows),
+          "directional_loss: weights must be (E,) or (E, B)");
   const double* data = weights->const_data_ptr<double>();
   graph.sample_weight.assign(data, data + weights->numel());
   graph.edge_stride = per_row ? rows : 1;
@@ -242,10 +212,12 @@ std::tuple<Tensor, std::vector<Tensor>> run(const std::vector<Tensor>& predictio
   return {reduce(losses, reduction, std::is_same_v<T, double> ? ScalarType::Double : ScalarType::Float), gradients};
 }
 
-std::tuple<Tensor, std::vector<Tensor>> directional_loss_cpu(
-    std::vector<Tensor> predictions, std::vector<Tensor> targets, std::vector<int64_t> edges,
-    std::vector<double> edge_weights, std::optional<Tensor> weights, int64_t reduction, bool with_gradient) {
-  STD_TORCH_CHECK(!predictions.empty(), "directional_loss: predictions must not be empty");
+std::tuple<Tensor, std::vector<Tensor>> directional_loss_cpu(std::vector<Tensor> predictions,
+                                                             std::vector<Tensor> targets, std::vector<int64_t> edges,
+                                                             std::vector<double> edge_weights,
+                                                             std::optional<Tensor> weights, int64_t reduction,
+                                                             bool with_gradient) {
+  require(!predictions.empty(), "directional_loss: predictions must not be empty");
   check_rows(predictions, "predictions", predictions[0]);
   check_rows(targets, "targets", predictions[0]);
   Graph graph = make_graph(edges, edge_weights, weights, static_cast<int64_t>(predictions.size()),
@@ -255,7 +227,7 @@ std::tuple<Tensor, std::vector<Tensor>> directional_loss_cpu(
     case ScalarType::Double: return run<double, double>(predictions, targets, graph, reduction, with_gradient);
     case ScalarType::Half: return run<c10::Half, float>(predictions, targets, graph, reduction, with_gradient);
     case ScalarType::BFloat16: return run<c10::BFloat16, float>(predictions, targets, graph, reduction, with_gradient);
-    default: STD_TORCH_CHECK(false, "directional_loss: dtype must be float32, float64, bfloat16 or float16");
+    default: refuse("directional_loss: dtype must be float32, float64, bfloat16 or float16");
   }
 }
 
@@ -281,11 +253,11 @@ std::vector<Tensor> scale(const std::vector<Tensor>& gradients, const Tensor& up
 }
 
 std::vector<Tensor> directional_loss_backward_cpu(std::vector<Tensor> gradients, Tensor upstream, double factor) {
-  STD_TORCH_CHECK(!gradients.empty(), "directional_loss_backward: gradients must not be empty");
+  require(!gradients.empty(), "directional_loss_backward: gradients must not be empty");
   for (const Tensor& gradient : gradients) {
     check_dense(gradient, "directional_loss_backward", "gradients", gradients[0].scalar_type(), 2);
-    STD_TORCH_CHECK(upstream.dim() == 0 || upstream.size(0) == gradient.size(0),
-                    "directional_loss_backward: upstream must be a scalar or (B,)");
+    require(upstream.dim() == 0 || upstream.size(0) == gradient.size(0),
+            "directional_loss_backward: upstream must be a scalar or (B,)");
   }
   const ScalarType dtype = gradients[0].scalar_type();
   check_dense(upstream, "directional_loss_backward", "upstream",
@@ -295,7 +267,7 @@ std::vector<Tensor> directional_loss_backward_cpu(std::vector<Tensor> gradients,
     case ScalarType::Double: return scale<double, double, double>(gradients, upstream, factor);
     case ScalarType::Half: return scale<c10::Half, float, float>(gradients, upstream, factor);
     case ScalarType::BFloat16: return scale<c10::BFloat16, float, float>(gradients, upstream, factor);
-    default: STD_TORCH_CHECK(false, "directional_loss_backward: unsupported dtype");
+    default: refuse("directional_loss_backward: unsupported dtype");
   }
 }
 

@@ -20,7 +20,7 @@ Layout layout_of(const Tensor& images) {
   if (images.is_contiguous()) return {C, H, W, element};
   const bool channels_last = images.stride(1) == 1 && images.stride(3) == C && images.stride(2) == C * W &&
                              (images.size(0) == 1 || images.stride(0) == C * H * W);
-  STD_TORCH_CHECK(channels_last, "jigsaw: images must be contiguous or channels_last");
+  require(channels_last, "jigsaw: images must be contiguous or channels_last");
   return {1, H, W, C * element};
 }
 
@@ -45,19 +45,19 @@ void check_permutations(const Tensor& permutation, const Layout& layout, int64_t
   const auto seen = std::make_unique<bool[]>(tiles);
   for (int64_t b = 0; b < permutation.size(0); ++b) {
     std::fill_n(seen.get(), tiles, false);
-    STD_TORCH_CHECK(is_tile_permutation(layout.height, layout.width, grid, source + b * tiles, seen.get()),
-                    "jigsaw: row ", b, " of permutation must name each of the ", tiles,
-                    " tiles once, each in the place of a tile of its own size");
+    require(is_tile_permutation(layout.height, layout.width, grid, source + b * tiles, seen.get()), "jigsaw: row ", b,
+            " of permutation must name each of the ", tiles,
+            " tiles once, each in the place of a tile of its own size");
   }
 }
 
 Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
   check_cpu(images, "jigsaw", "images");
-  STD_TORCH_CHECK(images.dim() == 4, "jigsaw: images must be (B, C, H, W)");
+  require(images.dim() == 4, "jigsaw: images must be (B, C, H, W)");
   check_dense(permutation, "jigsaw", "permutation", ScalarType::Long, 2);
   const Layout layout = layout_of(images);
-  STD_TORCH_CHECK(grid >= 1 && permutation.size(0) == images.size(0) && permutation.size(1) == grid * grid,
-                  "jigsaw: permutation must be (B, grid * grid)");
+  require(grid >= 1 && permutation.size(0) == images.size(0) && permutation.size(1) == grid * grid,
+          "jigsaw: permutation must be (B, grid * grid)");
   check_permutations(permutation, layout, grid);
   Tensor out = torch::stable::empty_like(images);
   const int64_t bytes = layout.planes * layout.height * layout.width * layout.pixel;
@@ -67,7 +67,8 @@ Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
   torch::stable::parallel_for(0, images.size(0), std::max<int64_t>(1, (1 << 20) / std::max<int64_t>(1, bytes)),
                               [&](int64_t begin, int64_t end) {
                                 for (int64_t b = begin; b < end; ++b)
-                                  permute_image(layout, grid, source + b * grid * grid, from + b * bytes, to + b * bytes);
+                                  permute_image(layout, grid, source + b * grid * grid, from + b * bytes,
+                                                to + b * bytes);
                               });
   return out;
 }
