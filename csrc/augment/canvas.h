@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "augment.h"
+#include "vector.h"
 
 namespace dssl::augment {
 
@@ -35,19 +37,22 @@ class Canvas {
   // Writes the image to one view: through the normalisation table (C, 256) if there is one.
   template <class Out>
   void emit(Out* out, const Out* normalised, bool channels_last) const {
+    const int64_t stride = channels_last ? channels_ : 1, count = area();
     for (int c = 0; c < channels_; ++c) {
+      const uint8_t* from = plane(c);
+      Out* to = out + (channels_last ? c : c * count);
+      if constexpr (std::is_same_v<Out, uint8_t>) {
+        if (stride == 1 && !normalised) {
+          pending_ ? look_up(tables_[c].data(), from, to, count) : static_cast<void>(std::memcpy(to, from, count));
+          continue;
+        }
+      }
       Out lookup[256];
       for (int v = 0; v < 256; ++v) {
         const uint8_t level = pending_ ? tables_[c][v] : static_cast<uint8_t>(v);
         lookup[v] = normalised ? normalised[c * 256 + level] : static_cast<Out>(level);
       }
-      const uint8_t* from = plane(c);
-      const int64_t stride = channels_last ? channels_ : 1;
-      Out* to = out + (channels_last ? c : c * area());
-      if (stride == 1 && !normalised && !pending_)
-        std::memcpy(to, from, area() * sizeof(Out));
-      else
-        for (int64_t i = 0; i < area(); ++i) to[i * stride] = lookup[from[i]];
+      for (int64_t i = 0; i < count; ++i) to[i * stride] = lookup[from[i]];
     }
   }
 

@@ -1,6 +1,5 @@
 // What each step does to the canvas: dispatch, point operations and colour.
 #include "canvas.h"
-#include "vector.h"
 
 namespace dssl::augment {
 
@@ -43,7 +42,7 @@ void Canvas::compose(int c, const Table& table) {
       for (int v = 0; v < 256; ++v) t[v] = static_cast<uint8_t>(v);
     pending_ = true;
   }
-  for (uint8_t& level : tables_[c]) level = table[level];
+  look_up(table.data(), tables_[c].data(), tables_[c].data(), 256);
 }
 
 template <class F>
@@ -135,6 +134,7 @@ void Canvas::saturate(float factor) {
   const uint8_t *r = plane(0), *g = plane(1), *b = plane(2);
   const int64_t count = area();
   uint8_t *to_r = out, *to_g = out + count, *to_b = to_g + count;
+#pragma GCC ivdep  // the buffers are distinct
   for (int64_t i = 0; i < count; ++i) {
     const int grey = luma(r[i], g[i], b[i]);
     to_r[i] = blend(grey, r[i], factor), to_g[i] = blend(grey, g[i], factor), to_b[i] = blend(grey, b[i], factor);
@@ -157,6 +157,7 @@ void Canvas::hue(int offset) {
       const Hsv hsv = to_hsv({r[i], g[i], b[i]});
       h[i] = hsv.h, s[i] = hsv.s, v[i] = hsv.v;
     }
+#pragma GCC ivdep
     for (int64_t i = 0; i < n; ++i) {
       const Pixel p = to_rgb({(h[i] + offset) & 255, s[i], v[i]});
       to_r[i] = static_cast<uint8_t>(p.r), to_g[i] = static_cast<uint8_t>(p.g), to_b[i] = static_cast<uint8_t>(p.b);

@@ -1,6 +1,5 @@
 // Steps that move or filter pixels: flips, tiles, warps, sharpness, cutout, blur, resize.
 #include "canvas.h"
-#include "vector.h"
 
 namespace dssl::augment {
 
@@ -166,7 +165,8 @@ void Canvas::sharpen(float factor) {
     for (int64_t y = 1; y + 1 < H; ++y) {
       const uint8_t *mid = plane(c) + y * W, *up = mid - W, *down = mid + W;
       uint8_t* to = out + c * area() + y * W;
-      for (int64_t x = 1; x + 1 < W; ++x) {
+#pragma GCC ivdep  // the buffers are distinct
+      for (int64_t x = 1; x < W - 1; ++x) {
         const int sum =
             up[x - 1] + up[x] + up[x + 1] + mid[x - 1] + 5 * mid[x] + mid[x + 1] + down[x - 1] + down[x] + down[x + 1];
         to[x] = blend(smooth_round(sum), mid[x], factor);

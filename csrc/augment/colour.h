@@ -48,17 +48,20 @@ DSSL_HD Hsv to_hsv(Pixel p) {
 
 // Convert.c, hsv2rgb: float32 gives the same roundings as the doubles there for all 2^24 arguments.
 DSSL_HD Pixel to_rgb(Hsv hsv) {
-  const int turn = hsv.h == 255 ? 0 : hsv.h * 6;  // a full turn is none
-  const int sector = (turn * 257 + 257) >> 16;    // turn / 255
+  const int turn = hsv.h * 6, sector = (turn * 257 + 257) >> 16;  // turn / 255, 6 for a full turn
   const float f = static_cast<float>(turn - 255 * sector) / 255.0f, s = static_cast<float>(hsv.s) / 255.0f;
   const float value = static_cast<float>(hsv.v);
   const int v = hsv.v;
   const int p = static_cast<int>(value * (1.0f - s) + 0.5f);
   const int q = static_cast<int>(value * (1.0f - s * f) + 0.5f);
   const int t = static_cast<int>(value * (1.0f - s * (1.0f - f)) + 0.5f);
-  const int r = sector == 1 ? q : sector == 2 ? p : sector == 3 ? p : sector == 4 ? t : v;
-  const int g = sector == 0 ? t : sector == 1 ? v : sector == 2 ? v : sector == 3 ? q : p;
-  const int b = sector == 0 ? p : sector == 1 ? p : sector == 2 ? t : sector == 5 ? q : v;
+  // Masks instead of branches, so that the loop around this becomes vector code.
+  const int is1 = -(sector == 1), is2 = -(sector == 2), is3 = -(sector == 3), is4 = -(sector == 4),
+            is5 = -(sector == 5);
+  const int is0 = ~(is1 | is2 | is3 | is4 | is5);
+  const int r = (v & (is0 | is5)) | (q & is1) | (p & (is2 | is3)) | (t & is4);
+  const int g = (v & (is1 | is2)) | (q & is3) | (p & (is4 | is5)) | (t & is0);
+  const int b = (v & (is3 | is4)) | (q & is5) | (p & (is0 | is1)) | (t & is2);
   return {r, g, b};
 }
 

@@ -14,7 +14,8 @@ DSSL_HD uint8_t clip8(int v) { return static_cast<uint8_t>(v < 0 ? 0 : v > 255 ?
 // ImagingBlend: degenerate + alpha * (image - degenerate) in float32, truncated; clipped when it extrapolates.
 DSSL_HD uint8_t blend(int degenerate, int image, float alpha) {
   const float value = static_cast<float>(degenerate) + alpha * static_cast<float>(image - degenerate);
-  return value <= 0 ? 0 : value >= 255 ? 255 : static_cast<uint8_t>(value);
+  const float above = value > 0.0f ? value : 0.0f;  // one bound at a time: compilers turn each into an instruction
+  return static_cast<uint8_t>(static_cast<int>(above < 255.0f ? above : 255.0f));
 }
 
 // ImageOps.posterize; 0 bits give black, as in Pillow up to 12.

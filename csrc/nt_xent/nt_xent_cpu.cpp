@@ -1,0 +1,232 @@
+// Rows are normalised and packed once; tiles of their similarities then give the log-sum-exp (forward) or, made again,
+// the gradient (backward). The matrix is symmetric when rows and columns are the same: only its upper half is made, and
+// each tile serves its rows and its columns. Memory: packed copies of the inputs, and a tile for each thread.
+#pragma GCC optimize("fp-contract=fast")
+
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "../common/checks.h"
+#include "passes.h"
+
+namespace dssl::nt_xent {
+namespace {
+
+enum Reduction { kNone, kSum, kMean };
+
+struct Type {
+  void (*widen)(const void*, int64_t, double*);
+  void (*narrow)(const double*, int64_t, void*);
+  int64_t bytes;
+};
+
+template <class S>
+Type type_for() {
+  return {widen<S>, narrow<S>, sizeof(S)};
+}
+
+Type type_of(const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float: return type_for<float>();
+    case ScalarType::Double: return type_for<double>();
+    case ScalarType::Half: return type_for<c10::Half>();
+    case ScalarType::BFloat16: return type_for<c10::BFloat16>();
+    default: STD_TORCH_CHECK(false, "nt_xent: dtype must be float32, float64, bfloat16 or float16");
+  }
+}
+
+Rows rows_of(const std::vector<Tensor>& tensors, const Tensor& like) {
+  Rows rows;
+  rows.width = like.size(1), rows.widen = type_of(like).widen;
+  for (const Tensor& tensor : tensors) {
+    check_cpu(tensor, "nt_xent", "every input");
+    STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(1) == rows.width, "nt_xent: every input must be (rows, D)");
+    STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), "nt_xent: inputs must share one dtype");
+    STD_TORCH_CHECK(rows.width <= 1 || tensor.stride(1) == 1, "nt_xent: rows must be dense");
+    if (tensor.size(0) > 0)
+      rows.parts.push_back({static_cast<const char*>(tensor.const_data_ptr()), rows.count,
+                            tensor.stride(0) * type_of(like).bytes});
+    rows.count += tensor.size(0);
+  }
+  return rows;
+}
+
+std::vector<int64_t> indices(const std::optional<Tensor>& tensor, const char* name, int64_t least, int64_t rows,
+                             int64_t columns) {
+  STD_TORCH_CHECK(tensor.has_value(), "nt_xent: columns need ", name);
+  check_dense(*tensor, "nt_xent", name, ScalarType::Long, 1);
+  STD_TORCH_CHECK(tensor->size(0) == rows, "nt_xent: ", name, " must have one entry a row");
+  const int64_t* data = tensor->const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < rows; ++i)
+    STD_TORCH_CHECK(data[i] >= least && data[i] < columns, "nt_xent: ", name, " names a column that is not there");
+  return {data, data + rows};
+}
+
+void pair_up(Problem& problem) {
+  const int64_t count = problem.x.count;
+  STD_TORCH_CHECK(count % 2 == 0, "nt_xent: rows without columns must be pairs");
+  for (int64_t i = 0; i < count; ++i) {
+    problem.positive.push_back((i + count / 2) % count);
+    problem.excluded.push_back(i);
+  }
+}
+
+// Without columns, the rows are z_a followed by z_b, and they are the columns as well.
+Problem make_problem(const std::vector<Tensor>& rows, std::vector<Tensor> columns, const std::optional<Tensor>& queue,
+                     const std::optional<Tensor>& positive, const std::optional<Tensor>& excluded,
+                     int64_t positives_only, const Tensor& temperature, bool decoupled) {
+  STD_TORCH_CHECK(!rows.empty() && rows[0].dim() == 2, "nt_xent: rows must be (rows, D)");
+  check_dense(temperature, "nt_xent", "temperature", ScalarType::Double, 0);
+  if (queue.has_value()) columns.push_back(*queue);
+  Problem problem;
+  problem.symmetric = columns.empty(), problem.decoupled = decoupled, problem.positives_only = positives_only;
+  problem.temperature = *temperature.const_data_ptr<double>();
+  STD_TORCH_CHECK(problem.temperature >= 1e-8 && problem.temperature <= 1e8,
+                  "nt_xent: temperature must be in [1e-8, 1e8]; got ", problem.temperature);
+  problem.x = rows_of(rows, rows[0]);
+  problem.y = problem.symmetric ? problem.x : rows_of(columns, rows[0]);
+  if (problem.symmetric) {
+    pair_up(problem);
+  } else {
+    problem.positive = indices(positive, "positive", 0, problem.x.count, problem.y.count);
+    problem.excluded = indices(excluded, "excluded", -1, problem.x.count, problem.y.count);
+  }
+  return problem;
+}
+
+const auto parallel = [](int64_t count, int64_t grain, const auto& f) {
+  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) f(i);
+  });
+};
+using Parallel = decltype(parallel);
+
+bool in_double(const Problem& of, const Tensor& like) {
+  return like.scalar_type() == ScalarType::Double || of.temperature < kLowestFloatTemperature;
+}
+
+Tensor filled(int64_t count, double value) {
+  Tensor tensor = torch::stable::empty({count}, ScalarType::Double);
+  std::fill_n(tensor.mutable_data_ptr<double>(), count, value);
+  return tensor;
+}
+
+Tensor reduce(const std::vector<double>& losses, int64_t reduction, bool wide) {
+  const int64_t rows = static_cast<int64_t>(losses.size());
+  std::vector<double> total(1, 0.0);
+  for (double loss : losses) total[0] += loss;
+  if (reduction == kMean) total[0] /= std::max<int64_t>(1, rows);
+  const std::vector<double>& values = reduction == kNone ? losses : total;
+  const std::vector<int64_t> shape(reduction == kNone ? 1 : 0, rows);
+  Tensor out = torch::stable::empty(shape, wide ? ScalarType::Double : ScalarType::Float);
+  (wide ? narrow<double> : narrow<float>)(values.data(), static_cast<int64_t>(values.size()), out.mutable_data_ptr());
+  return out;
+}
+
+// Loss, logits of the positives, log-sum-exp of the negatives, and 1 for rows whose positive is the nearest column.
+std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows, std::vector<Tensor> columns,
+                                                       std::optional<Tensor> queue, std::optional<Tensor> positive,
+                                                       std::optional<Tensor> excluded, int64_t positives_only,
+                                                       Tensor temperature, bool decoupled, int64_t reduction, bool with_hits) {
+  const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
+  const int64_t count = of.x.count;
+  Tensor positives = filled(count, 0), negatives = filled(count, 0), hits = filled(with_hits ? count : 0, -1e30);
+  double *positive_data = positives.mutable_data_ptr<double>(), *negative_data = negatives.mutable_data_ptr<double>();
+  double* hit_data = with_hits ? hits.mutable_data_ptr<double>() : nullptr;  // the largest cosine, at first
+  positive_logits(of, parallel, positive_data);
+  (in_double(of, rows[0]) ? sum_negatives<double, Parallel> : sum_negatives<float, Parallel>)(of, parallel,
+                                                                                             negative_data, hit_data);
+  std::vector<double> losses(count);
+  for (int64_t i = 0; i < count; ++i) {
+    losses[i] = Row{positive_data[i], negative_data[i], decoupled}.loss();
+    if (with_hits) hit_data[i] = positive_data[i] * of.temperature > hit_data[i];
+  }
+  return {reduce(losses, reduction, rows[0].scalar_type() == ScalarType::Double), positives, negatives, hits};
+}
+
+// Through temperature and normalisation into the tensors the rows came from. Returns sum_i u_i . d loss / d u_i.
+template <class T>
+double write_gradients(const Rows& rows, const std::vector<Tensor>& like, const Problem& of, const T* packed,
+                       int64_t padded_rows, std::vector<Tensor>& out) {
+  const Type type = type_of(like[0]);
+  std::vector<char*> data;
+  for (const Tensor& tensor : like) {
+    out.push_back(torch::stable::empty({tensor.size(0), rows.width}, tensor.scalar_type()));
+    data.push_back(static_cast<char*>(out.back().mutable_data_ptr()));
+  }
+  std::vector<double> along(rows.count);
+  int64_t first = 0;
+  for (size_t part = 0; part < like.size(); ++part) {
+    parallel(like[part].size(0), rows_per_task(rows.width), [&](int64_t i) {
+      std::vector<double> unit(rows.width), gradient(rows.width);
+      rows.read(first + i, unit.data());
+      const double inverse = normalise(unit.data(), rows.width);
+      read_by_width(packed, padded_rows, first + i, rows.width, gradient.data());
+      for (double& value : gradient) value /= of.temperature;
+      along[first + i] = dot(unit.data(), gradient.data(), rows.width);
+      for (int64_t d = 0; d < rows.width; ++d)
+        gradient[d] = through_normalisation(gradient[d], along[first + i], unit[d], inverse);
+      type.narrow(gradient.data(), rows.width, data[part] + i * rows.width * type.bytes);
+    });
+    first += like[part].size(0);
+  }
+  double total = 0;
+  for (int64_t i = 0; i < first; ++i) total += along[i];
+  return total;
+}
+
+std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cpu(
+    std::vector<Tensor> rows, std::vector<Tensor> columns, std::optional<Tensor> queue, std::optional<Tensor> positive,
+    std::optional<Tensor> excluded, int64_t positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives,
+    Tensor upstream, double factor, bool with_columns) {
+  const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
+  for (const Tensor* tensor : {&positives, &negatives}) {
+    check_dense(*tensor, "nt_xent_backward", "what forward kept", ScalarType::Double, 1);
+    STD_TORCH_CHECK(tensor->size(0) == of.x.count, "nt_xent_backward: what forward kept must have one entry a row");
+  }
+  check_dense(upstream, "nt_xent_backward", "upstream", ScalarType::Double, upstream.dim() == 0 ? 0 : 1);
+  STD_TORCH_CHECK(upstream.dim() == 0 || upstream.size(0) == of.x.count, "nt_xent_backward: upstream must be () or (rows,)");
+  const double* weight = upstream.const_data_ptr<double>();
+  const auto weight_of = [&](int64_t i) { return factor * weight[upstream.dim() == 0 ? 0 : i]; };
+  std::vector<Tensor> of_rows, of_columns;
+  double along = 0;
+  const auto finish = [&](bool is_rows, auto* gradient, int64_t padded_rows) {
+    if (is_rows)
+      along = write_gradients(of.x, rows, of, gradient, padded_rows, of_rows);
+    else
+      write_gradients(of.y, columns, of, gradient, padded_rows, of_columns);
+  };
+  with_columns = with_columns && !columns.empty();
+  const double *p = positives.const_data_ptr<double>(), *n = negatives.const_data_ptr<double>();
+  if (in_double(of, rows[0]))
+    differentiate<double>(of, parallel, p, n, with_columns, weight_of, finish);
+  else
+    differentiate<float>(of, parallel, p, n, with_columns, weight_of, finish);
+  // The loss depends on u and the temperature through u_i . u_j / temperature alone; each pair of a symmetric matrix
+  // shows up in the gradients of both its rows.
+  Tensor of_temperature = torch::stable::empty({}, ScalarType::Double);
+  *of_temperature.mutable_data_ptr<double>() = -along / of.temperature / (of.symmetric ? 2 : 1);
+  return {of_rows, of_columns, of_temperature};
+}
+
+}  // namespace
+}  // namespace dssl::nt_xent
+
+STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
+  m.def(
+      "nt_xent(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
+      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_hits) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "nt_xent_backward(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
+      "int positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives, Tensor upstream, float factor, "
+      "bool with_columns) -> (Tensor[], Tensor[], Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
+  m.impl("nt_xent", TORCH_BOX(&dssl::nt_xent::nt_xent_cpu));
+  m.impl("nt_xent_backward", TORCH_BOX(&dssl::nt_xent::nt_xent_backward_cpu));
+}
