@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <type_traits>
 #include <vector>
 
 #include "augment.h"
@@ -39,20 +38,17 @@ class Canvas {
   void emit(Out* out, const Out* normalised, bool channels_last) const {
     const int64_t stride = channels_last ? channels_ : 1, count = area();
     for (int c = 0; c < channels_; ++c) {
-      const uint8_t* from = plane(c);
-      Out* to = out + (channels_last ? c : c * count);
-      if constexpr (std::is_same_v<Out, uint8_t>) {
-        if (stride == 1 && !normalised) {
-          pending_ ? look_up(tables_[c].data(), from, to, count) : static_cast<void>(std::memcpy(to, from, count));
-          continue;
-        }
-      }
       Out lookup[256];
       for (int v = 0; v < 256; ++v) {
         const uint8_t level = pending_ ? tables_[c][v] : static_cast<uint8_t>(v);
         lookup[v] = normalised ? normalised[c * 256 + level] : static_cast<Out>(level);
       }
-      for (int64_t i = 0; i < count; ++i) to[i * stride] = lookup[from[i]];
+      const uint8_t* from = plane(c);
+      Out* to = out + (channels_last ? c : c * count);
+      if (stride == 1)
+        look_up(lookup, from, to, count);
+      else
+        for (int64_t i = 0; i < count; ++i) to[i * stride] = lookup[from[i]];
     }
   }
 

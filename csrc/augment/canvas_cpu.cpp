@@ -76,16 +76,16 @@ Histogram Canvas::histogram(int c) {
 }
 
 void Canvas::per_channel(Opcode opcode) {
+  if (opcode == kAutoContrast) flush();  // tables need not be monotone: the extremes are those of the pixels
   Table tables[3];
   for (int c = 0; c < channels_; ++c) {
-    const Histogram levels = histogram(c);
     if (opcode == kEqualize) {
-      equalize_table(levels.data(), tables[c].data());
+      equalize_table(histogram(c).data(), tables[c].data());
       continue;
     }
-    int low = 0, high = 255;
-    while (low < 255 && !levels[low]) ++low;
-    while (high > 0 && !levels[high]) --high;
+    const uint8_t* from = plane(c);
+    uint8_t low = 255, high = 0;
+    for (int64_t i = 0, count = area(); i < count; ++i) low = std::min(low, from[i]), high = std::max(high, from[i]);
     for (int v = 0; v < 256; ++v) tables[c][v] = autocontrast(v, low, high);
   }
   for (int c = 0; c < channels_; ++c) compose(c, tables[c]);

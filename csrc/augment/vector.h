@@ -1,5 +1,5 @@
-// The two loops of the engine that compilers do not vectorise: table lookup, and resampling along a row. Each has a
-// plain form and one for AVX-512 VBMI, which permutes 64 bytes in one instruction; both give the same bits.
+// The loops of the engine that compilers do not vectorise: table lookup, and resampling along a row. Each has a plain
+// form and one for AVX-512 VBMI, which permutes 64 bytes in one instruction; both give the same bits.
 #pragma once
 
 #include <algorithm>
@@ -15,18 +15,60 @@
 
 namespace dssl::augment {
 
+#ifdef __AVX512VBMI__
+// 256 bytes that 64 indices at a time look into.
+struct ByteTable {
+  __m512i quarter[4];
+
+  explicit ByteTable(const uint8_t* table) {
+    for (int k = 0; k < 4; ++k) quarter[k] = _mm512_loadu_si512(table + 64 * k);
+  }
+  __m512i at(__m512i index) const {
+    const __m512i low = _mm512_permutex2var_epi8(quarter[0], index, quarter[1]);
+    const __m512i high = _mm512_permutex2var_epi8(quarter[2], index, quarter[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(index), low, high);
+  }
+};
+#endif
+
 inline void look_up(const uint8_t* table, const uint8_t* from, uint8_t* to, int64_t count) {
   int64_t i = 0;
 #ifdef __AVX512VBMI__
-  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
-  const __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
+  const ByteTable bytes(table);
+  for (; i + 64 <= count; i += 64) _mm512_storeu_si512(to + i, bytes.at(_mm512_loadu_si512(from + i)));
+#endif
+  for (; i < count; ++i) to[i] = table[from[i]];
+}
+
+// The same for entries of 4 bytes: four byte tables, whose results are interleaved. Interleaving works within 16-byte
+// lanes, so the indices are first put where it will bring them into order.
+inline void look_up(const float* table, const uint8_t* from, float* to, int64_t count) {
+  int64_t i = 0;
+#ifdef __AVX512VBMI__
+  uint8_t split[4][256], order[64];
+  for (int v = 0; v < 256; ++v)
+    for (int k = 0; k < 4; ++k) split[k][v] = reinterpret_cast<const uint8_t*>(table + v)[k];
+  for (int lane = 0; lane < 4; ++lane)
+    for (int k = 0; k < 16; ++k) order[16 * lane + k] = static_cast<uint8_t>(16 * (k / 4) + 4 * lane + k % 4);
+  const ByteTable b0(split[0]), b1(split[1]), b2(split[2]), b3(split[3]);
+  const __m512i ordered = _mm512_loadu_si512(order);
   for (; i + 64 <= count; i += 64) {
-    const __m512i v = _mm512_loadu_si512(from + i);
-    const __m512i low = _mm512_permutex2var_epi8(t0, v, t1), high = _mm512_permutex2var_epi8(t2, v, t3);
-    _mm512_storeu_si512(to + i, _mm512_mask_blend_epi8(_mm512_movepi8_mask(v), low, high));
+    const __m512i index = _mm512_permutexvar_epi8(ordered, _mm512_loadu_si512(from + i));
+    const __m512i v0 = b0.at(index), v1 = b1.at(index), v2 = b2.at(index), v3 = b3.at(index);
+    const __m512i low01 = _mm512_unpacklo_epi8(v0, v1), high01 = _mm512_unpackhi_epi8(v0, v1);
+    const __m512i low23 = _mm512_unpacklo_epi8(v2, v3), high23 = _mm512_unpackhi_epi8(v2, v3);
+    _mm512_storeu_si512(to + i, _mm512_unpacklo_epi16(low01, low23));
+    _mm512_storeu_si512(to + i + 16, _mm512_unpackhi_epi16(low01, low23));
+    _mm512_storeu_si512(to + i + 32, _mm512_unpacklo_epi16(high01, high23));
+    _mm512_storeu_si512(to + i + 48, _mm512_unpackhi_epi16(high01, high23));
   }
 #endif
   for (; i < count; ++i) to[i] = table[from[i]];
+}
+
+// And for half types, as their bits.
+inline void look_up(const uint16_t* table, const uint8_t* from, uint16_t* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = table[from[i]];
 }
 
 // The taps of every output of one axis, `stride` weights an output; missing ones weigh 0 and repeat the last source.
