@@ -150,6 +150,16 @@ def test_jigsaw_only_heavy_view_holds_the_pixels_of_its_own_standard_view():
         assert not torch.equal(views[heavy], views[source])
 
 
+def test_every_view_of_the_heavy_variant_is_a_standard_view_made_heavy():
+    pixels, _ = draw(6, seed=2)
+    heavy, standard = (
+        view_maker(tiny("x", variant=variant, ra_n=0), normalized=False)(pixels, seed=1, sample_ids=torch.arange(6))
+        for variant in ("heavy", "baseline")
+    )
+    for made, source in zip(heavy, standard, strict=True):  # JigSaw alone moves pixels and changes none
+        assert torch.equal(sorted_pixels(made), sorted_pixels(source)) and not torch.equal(made, source)
+
+
 def sorted_pixels(images):
     return images.flatten(2).sort(dim=2).values
 

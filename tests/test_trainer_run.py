@@ -8,13 +8,16 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 import torch
 from dssl_trainer import checkpoint, log
 from dssl_trainer.config import TrainerError, as_dict
+from dssl_trainer.data import load
 from dssl_trainer.methods.simsiam import simsiam
-from dssl_trainer.run import image_order
+from dssl_trainer.run import Run, image_order
 from dssl_trainer.train import train
+from dssl_trainer.views import view_maker
 from trainer_setup import TINY, VARIANTS, environment, losses, tiny, tiny_command, weights
 
 # ---- runs: files, resume, interruption
@@ -62,6 +65,7 @@ def test_rows_after_the_last_checkpoint_are_written_again(tmp_path, whole_run):
     train(tiny(tmp_path, max_steps=3))
     log.append(tmp_path / "log.csv", {"epoch": 1.33, "step": 4, "loss": 99})
     train(tiny(tmp_path))
+    assert [row["step"] for row in log.read(tmp_path / "log.csv")] == list(range(7))
     assert losses(tmp_path) == losses(whole_run)
 
 
@@ -83,6 +87,22 @@ def test_image_order_is_a_permutation_keyed_by_seed_and_epoch():
     assert all(sorted(order) == list(range(100)) for order in orders)
     assert len({tuple(order) for order in orders}) == 4
     assert image_order(1, 1, 100).tolist() == orders[3]
+
+
+def test_views_are_keyed_by_seed_epoch_and_image():
+    """Step 4 at three steps an epoch is the second batch of epoch 1."""
+    dataset = load(TINY)
+    run = Run(tiny("unused", seed=7), dataset)
+    run.progress.step = 4
+    ids = torch.from_numpy(np.random.default_rng([7, 1]).permutation(48)[16:32])
+    expected = view_maker(TINY)(dataset.train.pixels[ids], seed=7, epoch=1, sample_ids=ids)
+    assert all(torch.equal(a, b) for a, b in zip(run.next_views(), expected, strict=True))
+
+
+def test_thread_count_is_restored(tmp_path):
+    before = torch.get_num_threads()
+    train(tiny(tmp_path, max_steps=1, threads=3))
+    assert torch.get_num_threads() == before
 
 
 def test_sigterm_saves_and_tells_how_to_resume(tmp_path):

@@ -11,7 +11,7 @@ VARIANTS = ("baseline", "heavy", "dssl")
 SMALL = PRESETS["simsiam-cifar10"]["small"]
 TINY = dataclasses.replace(
     SMALL, data="drawn", limit_train=48, limit_test=20, batch_size=16, epochs=2, projector=(32, 32), predictor=16,
-    precision="fp32", device="cpu", knn_k=5, log_every=1,
+    precision="fp32", device="cpu", threads=1, knn_k=5, log_every=1,
 )  # fmt: skip
 
 

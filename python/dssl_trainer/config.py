@@ -65,7 +65,7 @@ class Config:
     precision: str = setting(
         "auto", "auto: bf16 where the hardware multiplies it, else fp32", choices=("auto", "bf16", "fp32")
     )
-    threads: int = setting(0, "CPU threads of torch; 0: torch's own choice", minimum=0)
+    threads: int = setting(0, "CPU threads; 0: torch's own choice; 1 is fastest where others use the cores", minimum=0)
     channels_last: bool = setting(True, "memory layout of images and convolutions")
 
     knn_every: int = setting(2, "epochs between kNN evaluations; the last epoch always has one", minimum=1)

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tqdm import tqdm
 
+from .bar import bar
 from .config import TrainerError
 from .drawn import CLASSES, draw
 
@@ -136,8 +136,8 @@ def decode(members, classes, limit):
     members = [members[i] for i in subset(len(members), limit)]
     with ThreadPoolExecutor(2) as pool:
         images = pool.map(decode_one, members)
-        bar = tqdm(images, total=len(members), desc="decoding", unit=" images", leave=False)
-        pixels = np.stack(list(same_size(bar, members)))
+        decoded = bar(images, total=len(members), desc="decoding", unit=" images", leave=False)
+        pixels = np.stack(list(same_size(decoded, members)))
     index = {name: label for label, name in enumerate(classes)}
     labels = torch.tensor([index[m.class_name] for m in members])
     return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), labels)

@@ -1,5 +1,6 @@
 """Where and in which precision a run computes."""
 
+import contextlib
 import dataclasses
 
 import torch
@@ -40,3 +41,14 @@ def to_device(images, config):
 
 def memory_format(config):
     return torch.channels_last if config.channels_last else torch.contiguous_format
+
+
+@contextlib.contextmanager
+def threads(count):
+    """Computes with `count` CPU threads (0: as many as before)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

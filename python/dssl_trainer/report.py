@@ -41,7 +41,7 @@ def plot(runs, path, caption):
         axis.grid(alpha=0.3)
     untrained = next(iter(runs.values()))[0]["knn"]
     axes[1].axhline(untrained, color="grey", linestyle=":", label="random initialisation")
-    axes[1].legend(fontsize=8)
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(caption, fontsize=7)
     figure.savefig(path, dpi=130)
 

@@ -136,9 +136,7 @@ class Run:
 
     def write_row(self, measured):
         progress, meter = self.progress, self.meter
-        now = time.perf_counter()
-        progress.seconds += now - self.mark
-        self.mark = now
+        self.count_seconds()
         row = {"epoch": f"{progress.step / self.steps_per_epoch:.6g}", "step": progress.step, **measured}
         if progress.loss_count:
             row |= {
@@ -152,6 +150,11 @@ class Run:
 
     def say(self, text):
         tqdm.write(f"{self.config.variant}: {text}", file=sys.stderr)
+
+    def count_seconds(self):
+        now = time.perf_counter()
+        self.progress.seconds += now - self.mark
+        self.mark = now
 
     # ---- beginning and end
 
@@ -197,6 +200,7 @@ class Run:
     # ---- checkpoints
 
     def save(self):
+        self.count_seconds()
         state = {"config": as_dict(self.config), "progress": vars(self.progress)}
         state |= {"model": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
         checkpoint.save(state, self.folder / "checkpoint.pt")

@@ -1,13 +1,10 @@
 """Training: `train(config)` starts a run, or continues it from its folder's checkpoint bit for bit."""
 
 import contextlib
-import sys
 
-import torch
-from tqdm import tqdm
-
+from .bar import bar
 from .data import load
-from .device import resolve
+from .device import resolve, threads
 from .interruption import Interrupted, interruption
 from .report import subtitle
 from .run import Run
@@ -19,8 +16,6 @@ def train(config, dataset=None):
     Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out.
     Raises TrainerError for what the user can put right, Interrupted after Ctrl-C or SIGTERM."""
     config = resolve(config)
-    if config.threads:
-        torch.set_num_threads(config.threads)
     run = Run(config, dataset or load(config))
     result = train_side_by_side([run])[0]
     run.say(subtitle(run.config, run.dataset))
@@ -29,9 +24,9 @@ def train(config, dataset=None):
 
 def train_side_by_side(runs):
     """Trains runs in turns of one step, so that all bars move together; a list of what `train` returns."""
-    for run in runs:
-        run.begin()
-    with interruption() as signals, contextlib.ExitStack() as bars:
+    with threads(runs[0].config.threads), interruption() as signals, contextlib.ExitStack() as bars:
+        for run in runs:
+            run.begin()
         for place, run in enumerate(runs):
             run.bar = bars.enter_context(progress_bar(run, place))
         while unfinished := [run for run in runs if run.progress.step < run.last_step]:
@@ -44,9 +39,8 @@ def train_side_by_side(runs):
 
 
 def progress_bar(run, place):
-    rare = 0.1 if sys.stderr.isatty() else 10.0  # a log file needs no animation
     start, name = run.progress.step, run.config.variant
-    return tqdm(total=run.last_step, initial=start, desc=f"{name:8}", unit="step", position=place, mininterval=rare)
+    return bar(total=run.last_step, initial=start, desc=f"{name:8}", unit="step", position=place)
 
 
 def stop(runs, number):
