@@ -5,9 +5,11 @@ from .augment import augment, augment_reference, image_op
 from .directional_loss import directional_loss, directional_loss_reference
 from .graph import ViewGraph
 from .jigsaw import jigsaw, jigsaw_reference
+from .nt_xent import ContrastiveResult, info_nce, nt_xent, nt_xent_reference
 from .program import Program
 
 __all__ = [
+    "ContrastiveResult",
     "Program",
     "ViewGraph",
     "augment",
@@ -15,7 +17,10 @@ __all__ = [
     "directional_loss",
     "directional_loss_reference",
     "image_op",
+    "info_nce",
     "jigsaw",
     "jigsaw_reference",
+    "nt_xent",
+    "nt_xent_reference",
     "transforms",
 ]

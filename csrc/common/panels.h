@@ -24,8 +24,7 @@ struct Free {
 // Memory without its first page-by-page clearing, on a cache line.
 template <class T>
 struct Buffer {
-  explicit Buffer(int64_t size)
-      : memory(static_cast<T*>(std::aligned_alloc(64, round_up(size * sizeof(T) + 64, 64)))) {
+  explicit Buffer(int64_t size) : memory(static_cast<T*>(std::aligned_alloc(64, round_up(size * sizeof(T) + 64, 64)))) {
     if (!memory) throw std::bad_alloc();
   }
   T* data() const { return memory.get(); }

@@ -48,8 +48,8 @@ Rows rows_of(const std::vector<Tensor>& tensors, const Tensor& like) {
     STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), "nt_xent: inputs must share one dtype");
     STD_TORCH_CHECK(rows.width <= 1 || tensor.stride(1) == 1, "nt_xent: rows must be dense");
     if (tensor.size(0) > 0)
-      rows.parts.push_back({static_cast<const char*>(tensor.const_data_ptr()), rows.count,
-                            tensor.stride(0) * type_of(like).bytes});
+      rows.parts.push_back(
+          {static_cast<const char*>(tensor.const_data_ptr()), rows.count, tensor.stride(0) * type_of(like).bytes});
     rows.count += tensor.size(0);
   }
   return rows;
@@ -131,7 +131,8 @@ Tensor reduce(const std::vector<double>& losses, int64_t reduction, bool wide) {
 std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows, std::vector<Tensor> columns,
                                                        std::optional<Tensor> queue, std::optional<Tensor> positive,
                                                        std::optional<Tensor> excluded, int64_t positives_only,
-                                                       Tensor temperature, bool decoupled, int64_t reduction, bool with_hits) {
+                                                       Tensor temperature, bool decoupled, int64_t reduction,
+                                                       bool with_hits) {
   const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
   const int64_t count = of.x.count;
   Tensor positives = filled(count, 0), negatives = filled(count, 0), hits = filled(with_hits ? count : 0, -1e30);
@@ -139,7 +140,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows,
   double* hit_data = with_hits ? hits.mutable_data_ptr<double>() : nullptr;  // the largest cosine, at first
   positive_logits(of, parallel, positive_data);
   (in_double(of, rows[0]) ? sum_negatives<double, Parallel> : sum_negatives<float, Parallel>)(of, parallel,
-                                                                                             negative_data, hit_data);
+                                                                                              negative_data, hit_data);
   std::vector<double> losses(count);
   for (int64_t i = 0; i < count; ++i) {
     losses[i] = Row{positive_data[i], negative_data[i], decoupled}.loss();
@@ -181,15 +182,16 @@ double write_gradients(const Rows& rows, const std::vector<Tensor>& like, const 
 
 std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cpu(
     std::vector<Tensor> rows, std::vector<Tensor> columns, std::optional<Tensor> queue, std::optional<Tensor> positive,
-    std::optional<Tensor> excluded, int64_t positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives,
-    Tensor upstream, double factor, bool with_columns) {
+    std::optional<Tensor> excluded, int64_t positives_only, Tensor temperature, bool decoupled, Tensor positives,
+    Tensor negatives, Tensor upstream, double factor, bool with_columns) {
   const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
   for (const Tensor* tensor : {&positives, &negatives}) {
     check_dense(*tensor, "nt_xent_backward", "what forward kept", ScalarType::Double, 1);
     STD_TORCH_CHECK(tensor->size(0) == of.x.count, "nt_xent_backward: what forward kept must have one entry a row");
   }
   check_dense(upstream, "nt_xent_backward", "upstream", ScalarType::Double, upstream.dim() == 0 ? 0 : 1);
-  STD_TORCH_CHECK(upstream.dim() == 0 || upstream.size(0) == of.x.count, "nt_xent_backward: upstream must be () or (rows,)");
+  STD_TORCH_CHECK(upstream.dim() == 0 || upstream.size(0) == of.x.count,
+                  "nt_xent_backward: upstream must be () or (rows,)");
   const double* weight = upstream.const_data_ptr<double>();
   const auto weight_of = [&](int64_t i) { return factor * weight[upstream.dim() == 0 ? 0 : i]; };
   std::vector<Tensor> of_rows, of_columns;
@@ -219,10 +221,12 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cp
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
       "nt_xent(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
-      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_hits) -> (Tensor, Tensor, Tensor, Tensor)");
+      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_hits) -> (Tensor, Tensor, "
+      "Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
-      "int positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives, Tensor upstream, float factor, "
+      "int positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives, Tensor upstream, "
+      "float factor, "
       "bool with_columns) -> (Tensor[], Tensor[], Tensor)");
 }
 

@@ -70,8 +70,8 @@ struct Pass {
 
   template <class Visit>
   void each_tile(const Visit& visit) const {
-    const Similarity<T> similarity{&x, &y(), of.positive.data(), of.excluded.data(), of.positives_only,
-                                   kLog2E / of.temperature};
+    const Similarity<T> similarity{
+        &x, &y(), of.positive.data(), of.excluded.data(), of.positives_only, kLog2E / of.temperature};
     const Blocks rows = of.row_blocks(), blocks = of.column_blocks();
     const auto tile = [&](int64_t a, int64_t b) {
       Buffer<T> memory(Tile<T>::memory(rows.side, blocks.side));
@@ -102,7 +102,8 @@ struct Weights {
   std::vector<double> positive_slope;
 
   template <class WeightOf>
-  Weights(const Problem& of, const double* positives, const double* negatives, int64_t padded, const WeightOf& weight_of)
+  Weights(const Problem& of, const double* positives, const double* negatives, int64_t padded,
+          const WeightOf& weight_of)
       : weight(padded), denominator(padded), positive_slope(of.x.count) {
     std::fill_n(weight.data(), padded, T(0)), std::fill_n(denominator.data(), padded, T(0));
     for (int64_t i = 0; i < of.x.count; ++i) {
@@ -112,7 +113,8 @@ struct Weights {
       if (std::isinf(row.negatives)) continue;  // no negative: every entry but the positive is 0
       const double log2_denominator = row.log_denominator() * kLog2E;
       denominator[i] = static_cast<T>(log2_denominator);
-      weight[i] = static_cast<T>(std::is_same_v<T, float> ? w * std::exp2(kLog2E / of.temperature - log2_denominator) : w);
+      weight[i] =
+          static_cast<T>(std::is_same_v<T, float> ? w * std::exp2(kLog2E / of.temperature - log2_denominator) : w);
     }
   }
 };

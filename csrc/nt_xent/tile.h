@@ -13,9 +13,9 @@
 
 namespace dssl::nt_xent {
 
-// Below it float32 logits are too coarse for 2e-6 in the gradient (a logit of 1 / 0.05 has 1e-6 between neighbours),
-// and products are taken in double. 2^(-2 * scale) stays far above float's smallest number down to 0.03.
-constexpr double kLowestFloatTemperature = 0.05;
+// Below it float32 logits are too coarse for 2e-6 in the gradient (neighbours of 17, the logit of cosine 0.5, differ by
+// 2e-6), and products are taken in double. 2^(-2 * scale) is then 2^-96, still far above float's smallest number.
+constexpr double kLowestFloatTemperature = 0.03;
 constexpr int64_t kDepth = 256;  // products summed in one run
 
 // What all tiles share. positive[i] is the column of row i's positive, excluded[i] a column that takes no part (the row
@@ -120,9 +120,7 @@ class Tile {
   }
 
   static constexpr int64_t kLargestSide = 512;  // of columns
-  static int64_t memory(int64_t rows, int64_t columns) {
-    return round_up(rows, kStrip) * round_up(columns, kPanel<T>);
-  }
+  static int64_t memory(int64_t rows, int64_t columns) { return round_up(rows, kStrip) * round_up(columns, kPanel<T>); }
 
  private:
   static constexpr bool kCommonReference = std::is_same_v<T, float>;

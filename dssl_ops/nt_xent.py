@@ -1,0 +1,279 @@
+"""NT-Xent and InfoNCE: contrastive cross entropy that never stores the similarity matrix."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._library import native, when_loaded
+from .global_negatives import gather_rows, scaled_to_ranks, sum_over_ranks
+
+_REDUCTIONS = ("none", "sum", "mean")
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class ContrastiveResult(NamedTuple):
+    """Loss; each row's log denominator, without gradient; share of rows whose positive is the nearest column."""
+
+    loss: Tensor
+    log_sum_exp: Tensor
+    accuracy: Tensor
+
+
+def nt_xent(
+    z_a: Tensor,
+    z_b: Tensor,
+    temperature: float | Tensor = 0.5,
+    group=None,
+    reduction: str = "mean",
+    *,
+    decoupled: bool = False,
+    return_stats: bool = False,
+) -> Tensor | ContrastiveResult:
+    r"""NT-Xent (SimCLR, Eq. 1): each of the 2N rows must pick its partner among all others, by cosine / temperature.
+
+    Args:
+        z_a, z_b: (N, D), two views of N images, of one dtype: float32, float64, bfloat16 or float16. Rows need not be
+            normalised; a zero row has cosine 0 with all and gradient 0.
+        temperature: a number or a tensor () in [1e-8, 1e8]; the tensor gets its gradient.
+        group: process group whose ranks' rows are negatives too; None: this process alone. See `global_negatives`.
+        reduction: "mean" or "sum" over rows, or "none" for (2N,), rows of z_a first.
+        decoupled: leave the positive out of the denominator (DCL); needs N > 1.
+        return_stats: return a ContrastiveResult, at no further pass.
+
+    Returns:
+        float64 for float64 inputs, else float32. Memory is O(N D), forward and backward. The bits depend on the inputs
+        and the processor, not on the number of threads. N = 0 gives 0.
+
+    Raises:
+        TypeError, ValueError: for inputs, a temperature or a reduction that do not fit.
+        NotImplementedError: when differentiated twice.
+    """
+    z_a, z_b = _promoted([z_a, z_b], "nt_xent")
+    _check("nt_xent", {"z_a": z_a, "z_b": z_b}, reduction)
+    if z_a.shape != z_b.shape:
+        raise ValueError(f"nt_xent: z_a and z_b must share their shape; got {tuple(z_a.shape)} and {tuple(z_b.shape)}")
+    if decoupled and group is None and z_a.shape[0] == 1:
+        raise ValueError("nt_xent: decoupled needs a negative; got N = 1")
+    temperature = _temperature(temperature, z_a, "nt_xent")
+    if group is None:
+        return _loss([z_a, z_b], [], None, None, None, 0, temperature, decoupled, reduction, return_stats)
+    rows = torch.cat([z_a, z_b])
+    columns, before, total = gather_rows(rows, group)
+    own = torch.arange(before, before + rows.shape[0])
+    positive = own.roll(z_a.shape[0])
+    result = _loss([rows], [columns], None, positive, own, 0, temperature, decoupled, _local(reduction), True)
+    return _over_ranks(result, total, group, reduction, return_stats)
+
+
+def info_nce(
+    queries: Tensor,
+    keys: Tensor,
+    queue: Tensor | None = None,
+    temperature: float | Tensor = 0.2,
+    group=None,
+    reduction: str = "mean",
+    *,
+    in_batch: bool | None = None,
+    decoupled: bool = False,
+    return_stats: bool = False,
+) -> Tensor | ContrastiveResult:
+    r"""InfoNCE (CPC; MoCo, Eq. 1): query i must pick key i among the negatives, by cosine / temperature.
+
+    Args:
+        queries: (N, D). keys: (K, D) with K >= N, key i being the positive of query i; both get gradients.
+        queue: (Q, D) further negatives without gradient (MoCo); it must not change before the backward pass.
+        in_batch: whether the other keys are negatives too; by default when there is no queue, as in MoCo.
+        decoupled: leave the positive out of the denominator (DCL, Eq. 6).
+        temperature, group, reduction, return_stats, dtypes, result, errors: as in `nt_xent`; "none" gives (N,). With a
+            group and in_batch the keys of all ranks are negatives; the queue is each rank's own.
+    """
+    given = [queries, keys] if queue is None else [queries, keys, queue]
+    given = _promoted(given, "info_nce")
+    queries, keys = given[:2]
+    queue = None if queue is None else given[2].detach()
+    _check("info_nce", dict(zip(("queries", "keys", "queue"), given)), reduction)
+    if keys.shape[0] < queries.shape[0]:
+        counts = f"{queries.shape[0]} queries and {keys.shape[0]} keys"
+        raise ValueError(f"info_nce: every query needs its key; got {counts}")
+    in_batch = queue is None if in_batch is None else in_batch
+    negatives = (keys.shape[0] - 1 if in_batch else 0) + (0 if queue is None else queue.shape[0])
+    if decoupled and group is None and negatives == 0:
+        raise ValueError("info_nce: decoupled needs a negative; got none")
+    temperature = _temperature(temperature, queries, "info_nce")
+    before, total = 0, queries.shape[0]
+    if group is not None:
+        _, _, total = gather_rows(queries.detach()[:, :0], group)
+        if in_batch:
+            keys, before, _ = gather_rows(keys, group)
+    positive = torch.arange(before, before + queries.shape[0])
+    none = torch.full_like(positive, -1)
+    skipped = 0 if in_batch else keys.shape[0]
+    if group is None:
+        return _loss([queries], [keys], queue, positive, none, skipped, temperature, decoupled, reduction, return_stats)
+    result = _loss([queries], [keys], queue, positive, none, skipped, temperature, decoupled, _local(reduction), True)
+    return _over_ranks(result, total, group, reduction, return_stats)
+
+
+def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled):
+    """Loss, positive logit, log-sum-exp of the negatives and hit of every row, in plain PyTorch, with the whole matrix.
+
+    The arguments are those of the native op; serves where there is no compiler, and tests compare with it.
+    """
+    rows = torch.cat(rows)
+    count = rows.shape[0]
+    if not columns:
+        positive, excluded = torch.arange(count).roll(count // 2), torch.arange(count)
+    wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
+    x = _unit_rows(rows.to(wide))
+    y = _unit_rows(torch.cat([*columns, *([] if queue is None else [queue])]).to(wide)) if columns else x
+    cosine = x @ y.t()
+    never = torch.arange(y.shape[0]) < positives_only
+    never = never | (torch.arange(y.shape[0]) == excluded[:, None]) | (torch.arange(y.shape[0]) == positive[:, None])
+    positives = cosine.gather(1, positive[:, None])[:, 0] / temperature.to(wide)
+    negatives = (cosine / temperature.to(wide)).masked_fill(never, -torch.inf)
+    has_negative = ~never.all(1)
+    log_negatives = torch.where(has_negative[:, None], negatives, 0).logsumexp(1).masked_fill(~has_negative, -torch.inf)
+    gap = log_negatives - positives
+    losses = gap if decoupled else torch.logaddexp(gap, torch.zeros_like(gap))
+    hits = positives > negatives.amax(1) if y.shape[0] else positives.new_zeros(0)
+    return losses, positives, log_negatives, hits.to(torch.float64)
+
+
+def _loss(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, return_stats):
+    arguments = (rows, columns, queue, positive, excluded, positives_only, temperature, decoupled)
+    if native():
+        rows, columns = [_dense_rows(x) for x in rows], [_dense_rows(y) for y in columns]
+        arguments = (rows, columns, None if queue is None else _dense_rows(queue), *arguments[3:])
+        chosen = _REDUCTIONS.index(reduction)
+        loss, positives, negatives, hits = torch.ops.dssl_ops.nt_xent(*arguments, chosen, return_stats)
+    else:
+        losses, positives, negatives, hits = nt_xent_reference(*arguments)
+        loss = losses if reduction == "none" else losses.sum()
+        loss = loss / max(1, losses.shape[0]) if reduction == "mean" else loss
+    if not return_stats:
+        return loss
+    positives, negatives = positives.detach(), negatives.detach()
+    log_sum_exp = negatives if decoupled else torch.logaddexp(negatives, positives)
+    return ContrastiveResult(loss, log_sum_exp.to(loss.dtype), hits.mean().to(loss.dtype))
+
+
+def _local(reduction: str) -> str:
+    return "none" if reduction == "none" else "sum"
+
+
+def _over_ranks(result: ContrastiveResult, total: int, group, reduction: str, return_stats: bool):
+    loss, log_sum_exp, accuracy = result
+    loss = scaled_to_ranks(loss, group) if reduction == "none" else sum_over_ranks(loss, group)
+    if reduction == "mean":
+        loss = loss / max(1, total)
+    if not return_stats:
+        return loss
+    hits = accuracy.nan_to_num() * log_sum_exp.shape[0]
+    return ContrastiveResult(loss, log_sum_exp, sum_over_ranks(hits, group) / max(1, total))
+
+
+def _unit_rows(x: Tensor) -> Tensor:
+    # Divide by the largest entry first: squares then neither overflow nor vanish, and a zero row stays zero.
+    largest = x.detach().abs().amax(dim=1, keepdim=True) if x.shape[1] else x.new_zeros(x.shape[0], 1)
+    zero = largest == 0
+    scaled = x / largest.masked_fill(zero, 1)
+    squares = scaled.square().sum(dim=1, keepdim=True)
+    return (scaled * squares.masked_fill(zero, 1).rsqrt()).masked_fill(zero, 0)
+
+
+def _promoted(tensors: list[Tensor], op: str) -> list[Tensor]:
+    """Autocast rule: any dtype is taken as it is; where dtypes differ, all become the widest of them."""
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{op}: inputs must be tensors; got {type(tensor).__name__}")
+    wide = tensors[0].dtype
+    if all(tensor.dtype == wide for tensor in tensors) or not torch.is_autocast_enabled(tensors[0].device.type):
+        return tensors
+    for tensor in tensors:
+        wide = torch.promote_types(wide, tensor.dtype)
+    return [tensor.to(wide) for tensor in tensors]
+
+
+def _temperature(temperature: float | Tensor, like: Tensor, op: str) -> Tensor:
+    if not isinstance(temperature, Tensor):
+        temperature = float(temperature)
+        if not 1e-8 <= temperature <= 1e8:
+            raise ValueError(f"{op}: temperature must be in [1e-8, 1e8]; got {temperature}")
+        return torch.full((), temperature, dtype=torch.float64, device=like.device)
+    if temperature.numel() != 1 or not temperature.is_floating_point():
+        got = f"{tuple(temperature.shape)} {temperature.dtype}"
+        raise ValueError(f"{op}: temperature must be a number or a floating point tensor of one element; got {got}")
+    return temperature.reshape(()).to(like.device, torch.float64)
+
+
+def _check(op: str, tensors: dict[str, Tensor], reduction: str) -> None:
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{op}: reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
+    (first, like), *others = tensors.items()
+    if like.dim() != 2 or like.dtype not in _DTYPES:
+        wanted = "(N, D) of float32, float64, bfloat16 or float16"
+        raise ValueError(f"{op}: {first} must be {wanted}; got {_describe(like)}")
+    for name, tensor in others:
+        same = (tensor.dtype, tensor.device) == (like.dtype, like.device)
+        if not same or tensor.dim() != 2 or tensor.shape[1] != like.shape[1]:
+            got = f"{_describe(like)} and {_describe(tensor)}"
+            raise ValueError(f"{op}: {first} and {name} must share width, dtype and device; got {got}")
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}"
+
+
+def _dense_rows(tensor: Tensor) -> Tensor:
+    return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    rows, columns, queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled, reduction, _ = inputs
+    _, positives, negatives, _ = output
+    ctx.counts = len(rows), len(columns)
+    ctx.save_for_backward(*rows, *columns, queue, positive, excluded, temperature, positives, negatives)
+    ctx.factor = 1.0 / max(1, sum(x.shape[0] for x in rows)) if _REDUCTIONS[reduction] == "mean" else 1.0
+
+
+def _backward(ctx, upstream, *_):
+    n, m = ctx.counts
+    rows, columns, rest = ctx.saved_tensors[:n], ctx.saved_tensors[n : n + m], ctx.saved_tensors[n + m :]
+    queue, positive, excluded, temperature, positives, negatives = rest
+    upstream, with_columns = upstream.to(torch.float64).contiguous(), m > 0 and any(ctx.needs_input_grad[1])
+    of_rows, of_columns, of_temperature = torch.ops.dssl_ops.nt_xent_backward(
+        list(rows), list(columns), queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled,
+        positives, negatives, upstream, ctx.factor, with_columns,
+    )  # fmt: skip
+    of_columns = of_columns or [None] * m
+    return of_rows, of_columns, None, None, None, None, of_temperature, None, None, None
+
+
+def _refuse_double_backward(ctx, *_):
+    raise NotImplementedError("nt_xent: double backward is not supported; got a graph that needs it")
+
+
+def _fake(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, with_hits):
+    like, count = rows[0], sum(x.shape[0] for x in rows)
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    loss = like.new_empty((count,) if _REDUCTIONS[reduction] == "none" else (), dtype=dtype)
+    per_row = [like.new_empty((n,), dtype=torch.float64) for n in (count, count, count if with_hits else 0)]
+    return loss, *per_row
+
+
+def _fake_backward(rows, columns, queue, positive, excluded, positives_only, temperature, *rest):
+    *_, with_columns = rest
+    of_columns = [y.new_empty(y.shape) for y in columns] if with_columns else []
+    return [x.new_empty(x.shape) for x in rows], of_columns, temperature.new_empty(())
+
+
+@when_loaded
+def _register() -> None:
+    library = torch.library
+    library.register_fake("dssl_ops::nt_xent", _fake)
+    library.register_autograd("dssl_ops::nt_xent", _backward, setup_context=_setup_context)
+    library.register_fake("dssl_ops::nt_xent_backward", _fake_backward)
+    library.register_autograd("dssl_ops::nt_xent_backward", _refuse_double_backward)
