@@ -47,12 +47,13 @@ def directional_loss(
     if not native():
         return directional_loss_reference(predictions, targets, graph, weights, reduction)
     loss, _ = torch.ops.dssl_ops.directional_loss(
-        [_dense_rows(p) for p in predictions],
-        [_dense_rows(t.detach()) for t in targets],
+        [_dense_rows(p) for p in predictions[: max(1, graph.predictions)]],
+        [_dense_rows(t.detach()) for t in targets[: graph.targets]],
         [view for i, j, _ in graph.edges for view in (i, j)],
         [weight for _, _, weight in graph.edges],
         None if weights is None else weights.to(torch.float64).contiguous(),
         _REDUCTIONS.index(reduction),
+        _gradient_factor(predictions[0], reduction)[0],
         torch.is_grad_enabled() and any(p.requires_grad for p in predictions),
     )
     return loss
@@ -151,24 +152,40 @@ def _dense_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
 
 
+def _gradient_factor(like: Tensor, reduction: str) -> tuple[float, float]:
+    """What the forward and what the backward pass multiply a gradient by: 1/B for the mean, early, so that an
+    upstream gradient of 1 leaves nothing to do; for float16 late, lest small gradients vanish before a GradScaler."""
+    mean = 1.0 / max(1, like.shape[0]) if reduction == "mean" else 1.0
+    return (1.0, mean) if like.dtype == torch.float16 else (mean, 1.0)
+
+
 def _setup_context(ctx, inputs, output) -> None:
-    predictions, targets, _, _, _, reduction, _ = inputs
+    predictions, targets, _, _, _, reduction, _, _ = inputs
     _, gradients = output
     ctx.save_for_backward(*gradients)
     ctx.targets = len(targets)
-    ctx.factor = 1.0 / max(1, predictions[0].shape[0]) if _REDUCTIONS[reduction] == "mean" else 1.0
+    ctx.factor = _gradient_factor(predictions[0], _REDUCTIONS[reduction])[1]
+    # Autograd may keep what a leaf receives as its .grad and add to it: a leaf gets a copy, never the saved tensor.
+    ctx.shareable = not any(p.is_leaf and p.requires_grad for p in predictions)
 
 
 def _backward(ctx, upstream, _):
-    gradients = torch.ops.dssl_ops.directional_loss_backward(list(ctx.saved_tensors), upstream.contiguous(), ctx.factor)
-    return gradients, [None] * ctx.targets, None, None, None, None, None
+    gradients = list(ctx.saved_tensors)
+    if not (ctx.shareable and ctx.factor == 1 and _is_one(upstream)):
+        gradients = torch.ops.dssl_ops.directional_loss_backward(gradients, upstream.contiguous(), ctx.factor)
+    return gradients, [None] * ctx.targets, None, None, None, None, None, None
+
+
+def _is_one(upstream: Tensor) -> bool:
+    """Whether it is a plain CPU scalar 1, as in loss.backward(); looking costs nothing there, and saves a pass."""
+    return type(upstream) is Tensor and upstream.dim() == 0 and upstream.device.type == "cpu" and upstream.item() == 1
 
 
 def _refuse_double_backward(ctx, *_):
     raise NotImplementedError("directional_loss: double backward is not supported; got a graph that needs it")
 
 
-def _fake(predictions, targets, edges, edge_weights, weights, reduction, with_gradient):
+def _fake(predictions, targets, edges, edge_weights, weights, reduction, gradient_factor, with_gradient):
     like = predictions[0]
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     loss = like.new_empty((like.shape[0],) if _REDUCTIONS[reduction] == "none" else (), dtype=dtype)

@@ -170,13 +170,25 @@ def test_targets_get_no_gradient_and_no_buffer():
 
 
 @needs_native
-def test_backward_twice_through_a_kept_graph_doubles_the_gradient():
-    predictions, targets = make_views(ViewGraph.dssl(), 5, 8)
+@pytest.mark.parametrize("leaf", [True, False])
+def test_each_backward_through_a_kept_graph_adds_the_same_gradient(leaf):
+    leaves, targets = make_views(ViewGraph.dssl(), 5, 8)
+    predictions = leaves if leaf else [p * 1 for p in leaves]
     loss = directional_loss(predictions, targets)
     loss.backward(retain_graph=True)
-    once = [p.grad.clone() for p in predictions]
+    once = [p.grad.clone() for p in leaves]
+    loss.backward(retain_graph=True)
     loss.backward()
-    assert all(torch.equal(p.grad, 2 * g) for p, g in zip(predictions, once))
+    assert all(torch.equal(p.grad, 3 * g) for p, g in zip(leaves, once))
+
+
+@needs_native
+def test_a_float16_gradient_survives_a_gradient_scaler():
+    """At (512, 2048) the gradient of a mean is far below float16's smallest number until the scale comes in."""
+    predictions, targets = make_views(ViewGraph.dssl(), 512, 2048, torch.float16)
+    scaled = torch.autograd.grad(directional_loss(predictions, targets) * 2.0**16, predictions)
+    true = torch.autograd.grad(truth(predictions, targets, ViewGraph.dssl()) * 2.0**16, [p for p in predictions])
+    assert all(relative_error(a, b) <= 2e-3 for a, b in zip(scaled, true))
 
 
 @needs_native
@@ -199,7 +211,7 @@ def test_opcheck(reduction, dtype):
     for weights in (None, torch.rand(4, 6, dtype=torch.float64)):
         opcheck(
             torch.ops.dssl_ops.directional_loss.default,
-            (predictions, targets, edges, edge_weights, weights, reduction, True),
+            (predictions, targets, edges, edge_weights, weights, reduction, 0.25, True),
         )
     gradients = [p.detach() for p in predictions]
     opcheck(torch.ops.dssl_ops.directional_loss_backward.default, (gradients, torch.tensor(2.0), 0.5))
@@ -292,7 +304,7 @@ def test_bad_input_gives_one_clear_error(arguments, error, message):
 def test_the_raw_op_refuses_what_would_corrupt_memory(change):
     arguments = {
         "predictions": [torch.ones(6, 8)] * 4, "targets": [torch.ones(6, 8)] * 2, "edges": [0, 1, 1, 0, 2, 0, 3, 1],
-        "edge_weights": [0.5] * 4, "weights": None, "reduction": 2, "with_gradient": True,
+        "edge_weights": [0.5] * 4, "weights": None, "reduction": 2, "gradient_factor": 1.0, "with_gradient": True,
     }  # fmt: skip
     with pytest.raises(RuntimeError, match="directional_loss: "):
         torch.ops.dssl_ops.directional_loss(*(arguments | change).values())

@@ -57,10 +57,11 @@ struct Sample {
 };
 
 template <class S, class T, class C>
-void write_gradient(S* out, const Sample<T>& sample, const Graph& graph, const std::vector<Edge>& edges, int64_t i) {
+void write_gradient(S* out, const Sample<T>& sample, const Graph& graph, const std::vector<Edge>& edges, int64_t i,
+                    double factor) {
   C own = 0;
   for (int64_t e = 0; e < graph.size(); ++e)
-    if (graph.prediction[e] == i) own += static_cast<C>(edges[e].prediction_scale);
+    if (graph.prediction[e] == i) own += static_cast<C>(factor * edges[e].prediction_scale);
   constexpr int64_t kBlock = 256;  // a block of the gradient stays in registers and first-level cache
   for (int64_t start = 0; start < sample.width; start += kBlock) {
     const int64_t n = std::min(kBlock, sample.width - start);
@@ -68,7 +69,7 @@ void write_gradient(S* out, const Sample<T>& sample, const Graph& graph, const s
     for (int64_t d = 0; d < n; ++d) block[d] = own * static_cast<C>(sample.prediction[i][start + d]);
     for (int64_t e = 0; e < graph.size(); ++e) {
       if (graph.prediction[e] != i) continue;
-      const C scale = static_cast<C>(edges[e].target_scale);
+      const C scale = static_cast<C>(factor * edges[e].target_scale);
       const T* target = sample.target[graph.target[e]] + start;
       for (int64_t d = 0; d < n; ++d) block[d] += scale * static_cast<C>(target[d]);
     }
@@ -81,6 +82,7 @@ struct Problem {
   std::vector<const S*> predictions, targets;
   std::vector<int64_t> prediction_strides, target_strides;
   std::vector<S*> gradients;  // empty when none is asked for
+  double gradient_factor;
   int64_t rows, width;
   Graph graph;
 };
@@ -128,9 +130,9 @@ void run_rows(const Problem<S>& problem, int64_t begin, int64_t end, double* los
     for (size_t i = 0; i < problem.gradients.size(); ++i) {
       S* out = problem.gradients[i] + row * problem.width;
       if (extreme)
-        write_gradient<S, T, double>(out, sample, graph, edges, i);
+        write_gradient<S, T, double>(out, sample, graph, edges, i, problem.gradient_factor);
       else
-        write_gradient<S, T, T>(out, sample, graph, edges, i);
+        write_gradient<S, T, T>(out, sample, graph, edges, i, problem.gradient_factor);
     }
   }
 }
@@ -191,9 +193,11 @@ Tensor reduce(const std::vector<double>& losses, int64_t reduction, ScalarType d
 
 template <class S, class T>
 std::tuple<Tensor, std::vector<Tensor>> run(const std::vector<Tensor>& predictions, const std::vector<Tensor>& targets,
-                                            Graph graph, int64_t reduction, bool with_gradient) {
+                                            Graph graph, int64_t reduction, double gradient_factor,
+                                            bool with_gradient) {
   Problem<S> problem;
   problem.rows = predictions[0].size(0), problem.width = predictions[0].size(1), problem.graph = std::move(graph);
+  problem.gradient_factor = gradient_factor;
   std::vector<Tensor> gradients;
   for (const Tensor& p : predictions) {
     problem.predictions.push_back(p.const_data_ptr<S>());
@@ -216,22 +220,26 @@ std::tuple<Tensor, std::vector<Tensor>> directional_loss_cpu(std::vector<Tensor>
                                                              std::vector<Tensor> targets, std::vector<int64_t> edges,
                                                              std::vector<double> edge_weights,
                                                              std::optional<Tensor> weights, int64_t reduction,
-                                                             bool with_gradient) {
+                                                             double gradient_factor, bool with_gradient) {
   require(!predictions.empty(), "directional_loss: predictions must not be empty");
   check_rows(predictions, "predictions", predictions[0]);
   check_rows(targets, "targets", predictions[0]);
   Graph graph = make_graph(edges, edge_weights, weights, static_cast<int64_t>(predictions.size()),
                            static_cast<int64_t>(targets.size()), predictions[0].size(0));
   switch (predictions[0].scalar_type()) {
-    case ScalarType::Float: return run<float, float>(predictions, targets, graph, reduction, with_gradient);
-    case ScalarType::Double: return run<double, double>(predictions, targets, graph, reduction, with_gradient);
-    case ScalarType::Half: return run<c10::Half, float>(predictions, targets, graph, reduction, with_gradient);
-    case ScalarType::BFloat16: return run<c10::BFloat16, float>(predictions, targets, graph, reduction, with_gradient);
+    case ScalarType::Float:
+      return run<float, float>(predictions, targets, graph, reduction, gradient_factor, with_gradient);
+    case ScalarType::Double:
+      return run<double, double>(predictions, targets, graph, reduction, gradient_factor, with_gradient);
+    case ScalarType::Half:
+      return run<c10::Half, float>(predictions, targets, graph, reduction, gradient_factor, with_gradient);
+    case ScalarType::BFloat16:
+      return run<c10::BFloat16, float>(predictions, targets, graph, reduction, gradient_factor, with_gradient);
     default: refuse("directional_loss: dtype must be float32, float64, bfloat16 or float16");
   }
 }
 
-// Chain rule: the gradient of the row sums times the upstream gradient, (B,) or a scalar, and 1/B for the mean.
+// Chain rule: the gradients that the forward pass wrote, times the upstream gradient, (B,) or a scalar, times `factor`.
 template <class S, class T, class G>
 std::vector<Tensor> scale(const std::vector<Tensor>& gradients, const Tensor& upstream, double factor) {
   const G* g = upstream.const_data_ptr<G>();
@@ -277,7 +285,7 @@ std::vector<Tensor> directional_loss_backward_cpu(std::vector<Tensor> gradients,
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
       "directional_loss(Tensor[] predictions, Tensor[] targets, int[] edges, float[] edge_weights, Tensor? weights, "
-      "int reduction, bool with_gradient) -> (Tensor, Tensor[])");
+      "int reduction, float gradient_factor, bool with_gradient) -> (Tensor, Tensor[])");
   m.def("directional_loss_backward(Tensor[] gradients, Tensor upstream, float factor) -> Tensor[]");
 }
 
