@@ -28,14 +28,16 @@ struct Rows {
     int64_t first, stride;  // stride in bytes
   };
   std::vector<Part> parts;
-  int64_t count = 0, width = 0;
+  int64_t count = 0, width = 0, bytes = 0;  // bytes of an entry
   void (*widen)(const void*, int64_t, double*) = nullptr;
 
-  void read(int64_t row, double* to) const {
+  void read(int64_t row, double* to) const { read(row, 0, width, to); }
+
+  void read(int64_t row, int64_t first, int64_t count_, double* to) const {
     const Part* part = &parts[0];
     for (const Part& next : parts)
       if (next.first <= row) part = &next;
-    widen(part->data + (row - part->first) * part->stride, width, to);
+    widen(part->data + (row - part->first) * part->stride + first * bytes, count_, to);
   }
 };
 

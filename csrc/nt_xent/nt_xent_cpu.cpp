@@ -41,7 +41,7 @@ Type type_of(const Tensor& tensor) {
 
 Rows rows_of(const std::vector<Tensor>& tensors, const Tensor& like) {
   Rows rows;
-  rows.width = like.size(1), rows.widen = type_of(like).widen;
+  rows.width = like.size(1), rows.bytes = type_of(like).bytes, rows.widen = type_of(like).widen;
   for (const Tensor& tensor : tensors) {
     check_cpu(tensor, "nt_xent", "every input");
     STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(1) == rows.width, "nt_xent: every input must be (rows, D)");
@@ -49,7 +49,7 @@ Rows rows_of(const std::vector<Tensor>& tensors, const Tensor& like) {
     STD_TORCH_CHECK(rows.width <= 1 || tensor.stride(1) == 1, "nt_xent: rows must be dense");
     if (tensor.size(0) > 0)
       rows.parts.push_back(
-          {static_cast<const char*>(tensor.const_data_ptr()), rows.count, tensor.stride(0) * type_of(like).bytes});
+          {static_cast<const char*>(tensor.const_data_ptr()), rows.count, tensor.stride(0) * rows.bytes});
     rows.count += tensor.size(0);
   }
   return rows;

@@ -1,0 +1,47 @@
+"""MoCo's queue: the keys of past batches, as negatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class KeyQueue(nn.Module):
+    """The last `size` keys, (size, width), oldest overwritten first (MoCo, Algorithm 1).
+
+    Starts with random unit rows, as MoCo's does. `keys` and `pointer`, the row that is written next, are buffers: they
+    are saved, loaded and moved with the module. Pass `queue.keys` to `info_nce`, and enqueue after the backward pass:
+    the loss does not copy the queue, and a change before backward is an error.
+
+    Args:
+        size, width: rows and columns, both positive.
+        generator: for the random rows.
+        dtype, device: of `keys`.
+    """
+
+    def __init__(self, size: int, width: int, *, generator: torch.Generator | None = None, dtype=None, device=None):
+        super().__init__()
+        if size < 1 or width < 1:
+            raise ValueError(f"KeyQueue: size and width must be positive; got {size} and {width}")
+        rows = torch.randn(size, width, generator=generator, dtype=torch.float32)
+        rows = nn.functional.normalize(rows, dim=1).to(device, dtype or torch.get_default_dtype())
+        self.register_buffer("keys", rows)
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def enqueue(self, keys: Tensor) -> None:
+        """Writes (N, width) keys of any floating-point type over the oldest, in place; N may exceed size and need not
+        divide it: of more than size keys the last remain."""
+        size, width = self.keys.shape
+        if keys.dim() != 2 or keys.shape[1] != width or not keys.is_floating_point():
+            wanted = f"floating point of shape (N, {width})"
+            raise ValueError(f"KeyQueue.enqueue: keys must be {wanted}; got {tuple(keys.shape)} {keys.dtype}")
+        start = (int(self.pointer) + max(0, keys.shape[0] - size)) % size
+        kept = keys[-size:].to(self.keys)
+        first = min(size - start, kept.shape[0])
+        self.keys[start : start + first] = kept[:first]
+        self.keys[: kept.shape[0] - first] = kept[first:]
+        self.pointer.fill_((start + kept.shape[0]) % size)
+
+    def extra_repr(self) -> str:
+        return f"size={self.keys.shape[0]}, width={self.keys.shape[1]}"
