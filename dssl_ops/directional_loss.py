@@ -44,7 +44,7 @@ def directional_loss(
     predictions, targets = _views(predictions, "predictions"), _views(targets, "targets")
     predictions, targets = _promoted(predictions, targets)
     _check(predictions, targets, graph, weights, reduction)
-    if not native():
+    if not native() or predictions[0].device.type != "cpu":  # there are no CUDA kernels yet
         return directional_loss_reference(predictions, targets, graph, weights, reduction)
     loss, _ = torch.ops.dssl_ops.directional_loss(
         [_dense_rows(p) for p in predictions[: max(1, graph.predictions)]],
@@ -53,7 +53,6 @@ def directional_loss(
         [weight for _, _, weight in graph.edges],
         None if weights is None else weights.to(torch.float64).contiguous(),
         _REDUCTIONS.index(reduction),
-        _gradient_factor(predictions[0], reduction)[0],
         torch.is_grad_enabled() and any(p.requires_grad for p in predictions),
     )
     return loss
@@ -91,17 +90,20 @@ def _views(tensors: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
         if tensors.dim() != 3:
             raise ValueError(f"directional_loss: stacked {name} must be (V, B, D); got {tuple(tensors.shape)}")
         return list(tensors.unbind(0))
-    tensors = list(tensors)
+    if not isinstance(tensors, Sequence):
+        raise TypeError(f"directional_loss: {name} must be a tensor or a list of them; got {type(tensors).__name__}")
     for tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"directional_loss: {name} must be tensors; got {type(tensor).__name__}")
-    return tensors
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            came = tensor.layout if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"directional_loss: {name} must be dense tensors; got {came}")
+    return list(tensors)
 
 
 def _promoted(predictions: list[Tensor], targets: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Autocast rule: any dtype is taken as it is; where dtypes differ, all become the widest of them."""
     views = [*predictions, *targets]
-    if len({view.dtype for view in views}) <= 1 or not torch.is_autocast_enabled(views[0].device.type):
+    dtypes = {view.dtype for view in views}
+    if len(dtypes) <= 1 or not dtypes <= set(_DTYPES) or not torch.is_autocast_enabled(views[0].device.type):
         return predictions, targets
     wide = views[0].dtype
     for view in views:
@@ -134,6 +136,8 @@ def _check(predictions, targets, graph, weights, reduction) -> None:
 
 
 def _check_weights(weights: Tensor, edges: int, like: Tensor) -> None:
+    if not isinstance(weights, Tensor):
+        raise TypeError(f"directional_loss: weights must be a tensor or None; got {type(weights).__name__}")
     shapes = ((edges,), (edges, like.shape[0]))
     if tuple(weights.shape) not in shapes or not weights.is_floating_point() or weights.device != like.device:
         raise ValueError(
@@ -152,44 +156,34 @@ def _dense_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
 
 
-def _gradient_factor(like: Tensor, reduction: str) -> tuple[float, float]:
-    """What the forward and what the backward pass multiply a gradient by: 1/B for the mean, early, so that an
-    upstream gradient of 1 leaves nothing to do; for float16 late, lest small gradients vanish before a GradScaler."""
-    mean = 1.0 / max(1, like.shape[0]) if reduction == "mean" else 1.0
-    return (1.0, mean) if like.dtype == torch.float16 else (mean, 1.0)
-
-
 def _setup_context(ctx, inputs, output) -> None:
-    predictions, targets, _, _, _, reduction, _, _ = inputs
+    predictions, targets, _, _, _, reduction, _ = inputs
     _, gradients = output
     ctx.save_for_backward(*gradients)
-    ctx.targets = len(targets)
-    ctx.factor = _gradient_factor(predictions[0], _REDUCTIONS[reduction])[1]
-    # Autograd may keep what a leaf receives as its .grad and add to it: a leaf gets a copy, never the saved tensor.
-    ctx.shareable = not any(p.is_leaf and p.requires_grad for p in predictions)
+    ctx.targets, ctx.to_half = len(targets), predictions[0].dtype == torch.float16
+    ctx.factor = 1.0 / max(1, predictions[0].shape[0]) if _REDUCTIONS[reduction] == "mean" else 1.0
 
 
 def _backward(ctx, upstream, _):
-    gradients = list(ctx.saved_tensors)
-    if not (ctx.shareable and ctx.factor == 1 and _is_one(upstream)):
-        gradients = torch.ops.dssl_ops.directional_loss_backward(gradients, upstream.contiguous(), ctx.factor)
-    return gradients, [None] * ctx.targets, None, None, None, None, None, None
-
-
-def _is_one(upstream: Tensor) -> bool:
-    """Whether it is a plain CPU scalar 1, as in loss.backward(); looking costs nothing there, and saves a pass."""
-    return type(upstream) is Tensor and upstream.dim() == 0 and upstream.device.type == "cpu" and upstream.item() == 1
+    saved, scale = list(ctx.saved_tensors), torch.ops.dssl_ops.directional_loss_backward
+    gradients = scale(saved, upstream.contiguous(), ctx.factor, ctx.to_half)
+    return gradients, [None] * ctx.targets, None, None, None, None, None
 
 
 def _refuse_double_backward(ctx, *_):
     raise NotImplementedError("directional_loss: double backward is not supported; got a graph that needs it")
 
 
-def _fake(predictions, targets, edges, edge_weights, weights, reduction, gradient_factor, with_gradient):
+def _fake(predictions, targets, edges, edge_weights, weights, reduction, with_gradient):
     like = predictions[0]
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    loss = like.new_empty((like.shape[0],) if _REDUCTIONS[reduction] == "none" else (), dtype=dtype)
-    return loss, [p.new_empty(p.shape) for p in predictions] if with_gradient else []
+    wide = torch.float64 if like.dtype == torch.float64 else torch.float32
+    loss = like.new_empty((like.shape[0],) if _REDUCTIONS[reduction] == "none" else (), dtype=wide)
+    kept = wide if like.dtype == torch.float16 else like.dtype
+    return loss, [p.new_empty(p.shape, dtype=kept) for p in predictions] if with_gradient else []
+
+
+def _fake_backward(gradients, upstream, factor, to_half):
+    return [g.new_empty(g.shape, dtype=torch.float16 if to_half else g.dtype) for g in gradients]
 
 
 @when_loaded
@@ -197,8 +191,5 @@ def _register() -> None:
     library = torch.library
     library.register_fake("dssl_ops::directional_loss", _fake)
     library.register_autograd("dssl_ops::directional_loss", _backward, setup_context=_setup_context)
-    library.register_fake(
-        "dssl_ops::directional_loss_backward",
-        lambda gradients, _upstream, _factor: [g.new_empty(g.shape) for g in gradients],
-    )
+    library.register_fake("dssl_ops::directional_loss_backward", _fake_backward)
     library.register_autograd("dssl_ops::directional_loss_backward", _refuse_double_backward)

@@ -24,7 +24,10 @@ FITTING = ([view(7, 33)] * 4, [view(7, 33)] * 2)
         ((view(7, 33), [view(7, 33)] * 2), ValueError, r"stacked predictions must be \(V, B, D\); got \(7, 33\)"),
         (([view(7, 33)] * 3, [view(7, 33)] * 2), ValueError, "needs 4 predictions; got 3"),
         (([view(7, 33)] * 4, [view(7, 33)]), ValueError, "needs 2 targets; got 1"),
-        (([1.0] * 4, [view(7, 33)] * 2), TypeError, "predictions must be tensors; got float"),
+        (([1.0] * 4, [view(7, 33)] * 2), TypeError, "predictions must be dense tensors; got float"),
+        ((None, None), TypeError, "predictions must be a tensor or a list of them; got NoneType"),
+        (([view(7, 33).to_sparse()] * 4, [view(7, 33)] * 2), TypeError, "dense tensors; got torch.sparse_coo"),
+        ((*FITTING, ViewGraph.dssl(), [1.0] * 4), TypeError, "weights must be a tensor or None; got list"),
         (([view(7, 33)] * 4, [view(7, 33)] * 2, "dssl"), TypeError, "graph must be a ViewGraph; got str"),
         ((*FITTING, ViewGraph.dssl(), view(3)), ValueError, r"weights must be.*\(4,\) or \(4, 7\).*got \(3,\)"),
         ((*FITTING, ViewGraph.dssl(), view(4).requires_grad_()), ValueError, "weights get no gradient"),
@@ -49,12 +52,13 @@ def test_bad_input_gives_one_clear_error(arguments, error, message):
         {"predictions": [torch.ones(8, 6).t()] * 4},
         {"weights": torch.ones(4, 5, dtype=torch.float64)},
         {"weights": torch.ones(4)},
+        {"reduction": 7},
     ],
 )
 def test_the_raw_op_refuses_what_would_corrupt_memory(change):
     arguments = {
         "predictions": [torch.ones(6, 8)] * 4, "targets": [torch.ones(6, 8)] * 2, "edges": [0, 1, 1, 0, 2, 0, 3, 1],
-        "edge_weights": [0.5] * 4, "weights": None, "reduction": 2, "gradient_factor": 1.0, "with_gradient": True,
+        "edge_weights": [0.5] * 4, "weights": None, "reduction": 2, "with_gradient": True,
     }  # fmt: skip
     with pytest.raises(RuntimeError, match="directional_loss: "):
         torch.ops.dssl_ops.directional_loss(*(arguments | change).values())

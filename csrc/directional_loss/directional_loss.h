@@ -13,20 +13,21 @@ DSSL_HD double inverse_norm(double sum_of_squares) {
   return sum_of_squares == 0 ? 0.0 : 1.0 / std::sqrt(sum_of_squares);
 }
 
-// Squares of float32 leave float32's normal range for |x| outside about 1e-17..1e17: such rows are summed again,
-// scaled by their largest entry. NaN and Inf stay as they are.
-DSSL_HD bool needs_rescaling(double sum_of_squares) { return !(sum_of_squares > 1e-30 && sum_of_squares < 1e30); }
+// Sums are doubles. Only squares of float64 can leave their range: such rows are summed again, scaled by their largest
+// entry. A zero row and NaN come out of that as they went in.
+DSSL_HD bool needs_rescaling(double sum_of_squares) { return !(sum_of_squares > 1e-200 && sum_of_squares < 1e200); }
 
 // One edge: cosine, loss term and the two coefficients of its gradient
-//   d(-w cos)/dp = target_scale * t + prediction_scale * p.
+//   d(-w cos)/dp = target_scale * t + prediction_scale * p,
+// p and t being the scaled rows p_scale * p and t_scale * t that the sums were made of.
 struct Edge {
   double weight, cosine, target_scale, prediction_scale;
 
-  DSSL_HD Edge(double w, double dot, double inverse_p, double inverse_t)
+  DSSL_HD Edge(double w, double dot, double inverse_p, double inverse_t, double p_scale)
       : weight(w),
         cosine(dot * inverse_p * inverse_t),
-        target_scale(-w * inverse_p * inverse_t),
-        prediction_scale(w * cosine * inverse_p * inverse_p) {}
+        target_scale(-w * inverse_p * inverse_t * p_scale),
+        prediction_scale(w * cosine * inverse_p * inverse_p * p_scale) {}
 
   DSSL_HD double loss() const { return -weight * cosine; }
 };

@@ -41,10 +41,8 @@ double definition(const std::vector<at::Tensor>& predictions, const std::vector<
 int main() {
   const std::vector<at::Tensor> predictions = random_views(), targets = random_views();
   constexpr int64_t kSum = 1;
-  constexpr double kGradientFactor = 1;
   constexpr bool kWithGradient = true;
-  std::vector<c10::IValue> stack = {predictions,   targets, kEdges,          kWeights,
-                                    c10::IValue(), kSum,    kGradientFactor, kWithGradient};
+  std::vector<c10::IValue> stack = {predictions, targets, kEdges, kWeights, c10::IValue(), kSum, kWithGradient};
   c10::Dispatcher::singleton().findSchemaOrThrow("dssl_ops::directional_loss", "").callBoxed(stack);
   const std::vector<at::Tensor> gradients = stack[1].toTensorVector();
 
