@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from dssl_trainer.demo import table
 from dssl_trainer.report import captions
 from PIL import Image
 from trainer_setup import VARIANTS, environment
@@ -49,6 +50,12 @@ def test_help_says_offline():
     command = [sys.executable, "-m", "dssl_trainer", "demo", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
     assert done.returncode == 0 and "offline" in done.stdout and "--max-steps" in done.stdout
+
+
+def test_table_marks_the_collapse_alarm():
+    row = {"knn": 10.0, "rankme": 1.0, "std": 0.1, "loss": -1.0, "views_per_second": 100.0, "random_knn": 20.0}
+    lines = table({"heavy": row, "dssl": row}, alarmed={"dssl"}).splitlines()
+    assert [line.endswith("  collapse alarm") for line in lines] == [False, False, False, True, False]
 
 
 def test_captions_tell_the_steps_of_each_view():

@@ -14,9 +14,11 @@ import torch
 from dssl_trainer import checkpoint, log
 from dssl_trainer.config import TrainerError, as_dict
 from dssl_trainer.data import load
+from dssl_trainer.interruption import Interrupted
 from dssl_trainer.methods.simsiam import simsiam
+from dssl_trainer.report import plot
 from dssl_trainer.run import Run, image_order
-from dssl_trainer.train import train
+from dssl_trainer.train import stop, train
 from dssl_trainer.views import view_maker
 from trainer_setup import TINY, VARIANTS, environment, losses, tiny, tiny_command, weights
 
@@ -80,6 +82,102 @@ def test_resume_false_starts_afresh(tmp_path, whole_run):
     train(tiny(tmp_path, max_steps=1, seed=5))
     train(tiny(tmp_path, resume=False))
     assert losses(tmp_path) == losses(whole_run)
+
+
+def test_killed_fresh_start_leaves_nothing_of_the_old_run(tmp_path, whole_run):
+    train(tiny(tmp_path, max_steps=3))
+    (tmp_path / "checkpoint.pt.1.tmp").write_bytes(b"torn")
+    Run(tiny(tmp_path, resume=False), load(TINY)).begin()  # killed before its first step
+    assert not list(tmp_path.glob("checkpoint.pt*"))
+    assert [row["step"] for row in log.read(tmp_path / "log.csv")] == [0]
+    train(tiny(tmp_path))
+    assert losses(tmp_path) == losses(whole_run)
+
+
+def row_of(step, **more):
+    return dict.fromkeys(log.COLUMNS, "") | {"step": step, "loss": step / 2} | more
+
+
+def test_torn_row_is_dropped(tmp_path):
+    path = tmp_path / "log.csv"
+    for step in (0, 5, 10):
+        log.append(path, row_of(step))
+    with open(path, "a") as file:
+        file.write("1.33,1")  # of 1.33,15,...
+    log.cut_after(path, 12, least=10)
+    assert [row["step"] for row in log.read(path)] == [0, 5, 10]
+    log.cut_after(path, 9, least=5)
+    assert [row["step"] for row in log.read(path)] == [0, 5]
+    assert [left.name for left in tmp_path.iterdir()] == ["log.csv"]
+
+
+def test_log_that_cannot_be_cut_stays_whole(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    for step in (0, 5, 10):
+        log.append(path, row_of(step))
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(csv.DictWriter, "writerow", full)
+    monkeypatch.setattr(csv.DictWriter, "writerows", full)
+    with pytest.raises(OSError, match="disk full"):
+        log.cut_after(path, 5, least=5)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"epoch,step\n0,0\n", b"\xff\xfe", "untrained"])
+def test_resuming_without_the_log_is_one_line(content, tmp_path):
+    train(tiny(tmp_path, max_steps=3))
+    path = tmp_path / "log.csv"
+    if content == "untrained":
+        content = b"".join(path.read_bytes().splitlines(keepends=True)[:2])
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TrainerError, match=r"^log: cannot continue .*log.csv: .* or --resume false$") as caught:
+        train(tiny(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("what", ["pixels", "labels"])
+def test_other_data_is_refused(part, what, whole_run):
+    dataset = load(TINY)
+    images = getattr(dataset, part)
+    changed = getattr(images, what).clone()
+    changed.view(-1)[-1] ^= 1
+    dataset = dataclasses.replace(dataset, **{part: dataclasses.replace(images, **{what: changed})})
+    with pytest.raises(
+        TrainerError, match=r"was made with other images or labels; use another --out or --resume false$"
+    ):
+        train(tiny(whole_run), dataset)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_only_a_resumable_command_is_said_to_resume(resume, tmp_path):
+    run = Run(tiny(tmp_path, resume=resume), load(TINY))
+    run.begin()
+    with pytest.raises(Interrupted, match=r"^stopped: step 0 of 6 saved in ") as caught:
+        stop([run], signal.SIGINT)
+    assert ("run the same command again to resume" in str(caught.value)) == resume
+
+
+def test_collapse_alarm_is_in_the_log(tmp_path):
+    run = Run(tiny(tmp_path), load(TINY))
+    run.begin()
+    for best in (1000.0, 1000.0, -1000.0):  # kNN far below the untrained encoder's, twice, then far above
+        run.progress.random_knn = best
+        run.write_row(run.measure())
+    assert [row.get("alarm") for row in log.read(tmp_path / "log.csv")][1:3] == [0, 1]
+
+
+def test_plot_marks_the_alarm_and_needs_no_first_row(tmp_path):
+    for name, alarm in (("quiet", 0), ("alarmed", 1)):
+        rows = [{"epoch": e, "loss": -0.5, "knn": 20.0 + e, "rankme": 9.0, "alarm": alarm * (e == 2)} for e in (1, 2)]
+        plot({"dssl": [{"epoch": 0.5, "loss": -0.1}, *rows]}, tmp_path / f"{name}.png", "caption", 15.0)
+    assert (tmp_path / "quiet.png").read_bytes() != (tmp_path / "alarmed.png").read_bytes()
 
 
 def test_image_order_is_a_permutation_keyed_by_seed_and_epoch():
@@ -161,6 +259,27 @@ def test_damaged_checkpoint_is_one_line(content, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(TrainerError, match=r"^checkpoint: cannot read .*checkpoint.pt: ") as caught:
         train(tiny(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", ["config", "model", "optimizer", "progress"])
+@pytest.mark.parametrize("value", [3, {"x": 3}, [None]])
+def test_checkpoint_with_a_damaged_entry_is_one_line(entry, value, tmp_path, whole_run):
+    state = checkpoint.load(whole_run / "checkpoint.pt") | {entry: value}
+    checkpoint.save(state, tmp_path / "checkpoint.pt")
+    with pytest.raises(TrainerError, match=r"checkpoint.pt") as caught:
+        Run(tiny(tmp_path), load(TINY)).begin()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, IndexError, TypeError, AttributeError])
+def test_damage_of_every_kind_is_one_line(error, tmp_path, monkeypatch):
+    def damaged(*_, **__):
+        raise error("first\nsecond")
+
+    monkeypatch.setattr(torch, "load", damaged)
+    with pytest.raises(TrainerError, match=r"^checkpoint: cannot read .*checkpoint.pt: ") as caught:
+        checkpoint.load(tmp_path / "checkpoint.pt")
     assert "\n" not in str(caught.value)
 
 

@@ -1,36 +1,40 @@
 """Checkpoints: complete, written whole or not at all, and loaded without running code."""
 
-import os
+import contextlib
 import pickle
-from pathlib import Path
 
 import torch
 
 from .config import TrainerError
+from .files import replacing
+
+DAMAGE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, AssertionError)
+DAMAGE += (TypeError, ValueError, ArithmeticError, LookupError)
 
 
 def save(state, path):
-    """Writes beside `path`, then renames: after a crash or on a full disk the old checkpoint stands."""
-    temporary = Path(f"{path}.{os.getpid()}.tmp")
+    """After a crash or on a full disk the old checkpoint stands."""
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         raise TrainerError(f"checkpoint: cannot write {path}: {error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def one_line(path):
+    """Damage shows as errors of many types; each becomes a TrainerError."""
+    try:
+        yield
+    except DAMAGE as error:
+        reason = (str(error).splitlines() or ["it is damaged"])[0]
+        raise TrainerError(f"checkpoint: cannot read {path}: {reason}") from None
 
 
 def load(path):
     """The saved state, tensors on the CPU. Raises TrainerError where the file is not a checkpoint of ours."""
-    try:
+    with one_line(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or ["it is empty"])[0]
-        raise TrainerError(f"checkpoint: cannot read {path}: {reason}") from None
     missing = {"config", "model", "optimizer", "progress"} - set(state if isinstance(state, dict) else ())
     if missing:
         raise TrainerError(f"checkpoint: {path} is not a dssl checkpoint: it has no {min(missing)}")

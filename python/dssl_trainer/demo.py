@@ -44,18 +44,20 @@ def conclude(folder, runs, results):
     """Table and plot of all three variants."""
     run = runs[-1]
     rows = {name: log.read(folder / name / "log.csv") for name in results}
-    report.plot(rows, folder / "plot.png", report.subtitle(run.config, run.dataset))
-    text = f"{table(results)}\n\nData: {run.dataset.about}.\n{caution(run)}\n"
+    report.plot(rows, folder / "plot.png", report.subtitle(run.config, run.dataset), run.progress.random_knn)
+    alarmed = {name for name in rows if any(row.get("alarm") for row in rows[name])}
+    text = f"{table(results, alarmed)}\n\nData: {run.dataset.about}.\n{caution(run)}\n"
     (folder / "table.txt").write_text(text)
     print(f"\n{text}\nPlot: {folder / 'plot.png'}. Everything else: {folder.resolve()}")
 
 
-def table(results):
-    """A line per variant, below them the untrained encoder."""
+def table(results, alarmed):
+    """A line per variant, marked where the collapse alarm rose, below them the untrained encoder."""
     heading = f"{'variant':24}{'kNN %':>8}{'eff. rank':>11}{'std':>7}{'loss':>9}{'views/s':>9}"
     lines = [heading, "-" * len(heading)]
     for name, row in results.items():
         lines.append(f"{report.LABELS[name]:24}{row['knn']:8.1f}{row['rankme']:11.1f}{row['std']:7.2f}"
-                     f"{row['loss']:9.3f}{row['views_per_second']:9.0f}")  # fmt: skip
+                     f"{row['loss']:9.3f}{row['views_per_second']:9.0f}"
+                     f"{'  collapse alarm' if name in alarmed else ''}")  # fmt: skip
     untrained = next(iter(results.values()))["random_knn"]
     return "\n".join([*lines, f"{'random initialisation':24}{untrained:8.1f}"])

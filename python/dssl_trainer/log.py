@@ -1,18 +1,24 @@
 """log.csv: a row every few steps and at each epoch's end; columns that a row did not measure stay empty."""
 
 import csv
+import os
 
-COLUMNS = ("epoch", "step", "loss", "lr", "knn", "rankme", "std", "views_per_second", "data_share", "seconds")
+from .config import TrainerError
+from .files import replacing
+
+COLUMNS = ("epoch", "step", "loss", "lr", "knn", "rankme", "std", "alarm", "views_per_second", "data_share", "seconds")
 
 
 def append(path, row):
-    """Adds a row, and the heading to a new file; flushed, so that a killed run keeps it."""
+    """Adds a row, and the heading to a new file; on the disk before the checkpoint that counts on it."""
     new = not path.exists()
     with open(path, "a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
         writer.writerow(row)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read(path):
@@ -21,12 +27,23 @@ def read(path):
         return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
 
 
-def cut_after(path, step):
-    """Drops rows that a killed run wrote after its last checkpoint; resuming writes them again."""
-    if not path.exists():
-        return
-    with open(path, newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["step"] and int(row["step"]) <= step]
-    path.unlink()
-    for row in rows:
-        append(path, row)
+def cut_after(path, step, least):
+    """Drops torn rows and those that a killed run wrote after its last checkpoint; resuming writes them again.
+
+    Raises TrainerError where the rows do not reach step `least`."""
+    try:
+        with open(path, newline="") as file:
+            rows = [row for row in csv.DictReader(file) if is_whole(row) and int(row["step"]) <= step]
+        if not rows or int(rows[-1]["step"]) < least:
+            raise ValueError(f"it has no row of step {least}")
+    except (OSError, ValueError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TrainerError(f"log: cannot continue {path}: {reason}; use another --out or --resume false") from None
+    with replacing(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def is_whole(row):
+    return row.keys() == set(COLUMNS) and None not in row.values()

@@ -22,8 +22,8 @@ def subtitle(config, dataset):
     return f"{run}{steps}, heavy: {' then '.join(heavy)}; {dataset.about}"
 
 
-def plot(runs, path, caption):
-    """Loss, kNN and effective rank over epochs. runs: {variant: rows of log.csv, the untrained one first}."""
+def plot(runs, path, caption, untrained):
+    """Loss, kNN and effective rank over epochs. runs: {variant: rows of log.csv}; untrained: kNN."""
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3)
     for axis, (column, label) in zip(axes, PANELS, strict=True):
@@ -39,9 +39,10 @@ def plot(runs, path, caption):
             )
         axis.set(xlabel="epoch", title=label)
         axis.grid(alpha=0.3)
-    untrained = next(iter(runs.values()))[0]["knn"]
     axes[1].axhline(untrained, color="grey", linestyle=":", label="random initialisation")
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    if alarms := [(row["epoch"], row["knn"]) for rows in runs.values() for row in rows if row.get("alarm")]:
+        axes[1].plot(*zip(*alarms, strict=True), "kx", markersize=9, label="collapse alarm")
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
     figure.suptitle(caption, fontsize=7)
     figure.savefig(path, dpi=130)
 

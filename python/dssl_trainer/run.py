@@ -6,6 +6,7 @@ import math
 import platform
 import sys
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from .config import TrainerError, as_dict, show
 from .device import autocast, memory_format, to_device
 from .diagnostics import collapse_evidence
 from .evaluate import evaluate, evaluate_untrained
+from .files import remove
 from .methods import METHODS
 from .schedule import learning_rate
 from .views import view_maker
 
 VIEWS = 4
-# Settings that a resumed run may change: none of them alters what a step computes.
+# Settings that a resumed run may change: none alters what a step computes, but for the rounding of
+# floats, which another device or number of threads may change.
 FREE = {"out", "data", "download", "device", "threads", "max_steps", "resume"}
 FREE |= {"knn_every", "log_every", "checkpoint_every"}
+INSTEAD = "use another --out or --resume false"
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Progress:
     """What a checkpoint holds beside weights and optimiser; seed and step give views and order."""
 
     step: int = 0
-    images: int = 0
+    data_crc: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
     seconds: float = 0.0
@@ -44,6 +48,15 @@ class Progress:
 def image_order(seed, epoch, count):
     """The order in which an epoch visits the images: a permutation that depends on nothing else."""
     return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
+
+
+def data_crc(dataset):
+    """A checksum of all images and labels."""
+    crc = 0
+    for part in (dataset.train, dataset.test):
+        for tensor in (part.pixels, part.labels):
+            crc = zlib.crc32(tensor.contiguous().numpy(), crc)
+    return crc
 
 
 class Meter:
@@ -68,7 +81,7 @@ class Run:
         all_steps = config.epochs * self.steps_per_epoch
         self.last_step = min(config.max_steps or all_steps, all_steps)
         self.views, self.method, self.optimizer = view_maker(config), *new_method(config)
-        self.progress, self.meter, self.last_loss = Progress(images=len(dataset.train)), Meter(), math.nan
+        self.progress, self.meter, self.last_loss = Progress(data_crc=data_crc(dataset)), Meter(), math.nan
         self.order = None, None
 
     # ---- one step
@@ -127,7 +140,8 @@ class Run:
         found = evaluate(self.method.encoder, self.dataset, self.config)
         width = self.method.encoder.width
         evidence = collapse_evidence(found["std"], found["rankme"], width, found["knn"], self.progress.random_knn) or ""
-        if evidence and self.progress.evidence:
+        found["alarm"] = int(bool(evidence and self.progress.evidence))
+        if found["alarm"]:
             self.say(f"COLLAPSE ALARM at step {self.progress.step}: {evidence} (before: {self.progress.evidence})")
         self.progress.evidence = evidence
         epoch = self.progress.step / self.steps_per_epoch
@@ -166,12 +180,14 @@ class Run:
         if resuming:
             self.restore(checkpoint.load(self.folder / "checkpoint.pt"))
             self.say(f"resuming {self.folder} at step {self.progress.step} of {self.last_step}")
+        else:  # the checkpoint first: killed from here on, the folder must not pass for the old run
+            remove(self.folder / "checkpoint.pt")
+            remove(self.folder / "log.csv")
         self.write_settings()
         where = f"{self.config.precision} on {self.config.device}"
         self.say(f"{self.dataset.about}; {where}, {self.steps_per_epoch} steps an epoch")
         if not resuming:
             self.write_gallery()
-            (self.folder / "log.csv").unlink(missing_ok=True)
             found = evaluate_untrained(self.method.encoder, self.dataset, self.config)
             self.progress.random_knn = found["knn"]
             self.write_row(found)
@@ -191,7 +207,8 @@ class Run:
 
     def finish(self):
         rows = log.read(self.folder / "log.csv")
-        report.plot({self.config.variant: rows}, self.folder / "plot.png", report.subtitle(self.config, self.dataset))
+        caption = report.subtitle(self.config, self.dataset)
+        report.plot({self.config.variant: rows}, self.folder / "plot.png", caption, self.progress.random_knn)
         last = [row for row in rows if "knn" in row][-1]
         untrained = f"random initialisation {self.progress.random_knn:.1f} %"
         self.say(f"{describe(last)}; {untrained}; files in {self.folder}")
@@ -207,21 +224,23 @@ class Run:
 
     def restore(self, state):
         path = self.folder / "checkpoint.pt"
+        with checkpoint.one_line(path):
+            self.refuse_other_settings(state["config"], path)
+            progress = Progress(**state["progress"])
+            if progress.data_crc != self.progress.data_crc:
+                raise TrainerError(f"{path} was made with other images or labels; {INSTEAD}")
+            checkpoint.load_weights(self.method, state["model"], path)
+            self.optimizer.load_state_dict(state["optimizer"])
+        epoch_start = progress.step - progress.step % self.steps_per_epoch
+        log.cut_after(self.folder / "log.csv", progress.step, least=epoch_start)
+        self.progress = progress
+
+    def refuse_other_settings(self, before, path):
         own = as_dict(self.config)
-        changed = [name for name in own if name not in FREE and own[name] != state["config"].get(name)]
+        changed = [name for name in own if name not in FREE and own[name] != before.get(name)]
         if changed:
-            was, now = (show(c.get(changed[0])) for c in (state["config"], own))
-            raise TrainerError(
-                f"{path} was made with {changed[0]} {was}, not {now}; use another --out or --resume false"
-            )
-        checkpoint.load_weights(self.method, state["model"], path)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
-        if self.progress.images != len(self.dataset.train):
-            raise TrainerError(
-                f"{path} was made with {self.progress.images} training images, not {len(self.dataset.train)}"
-            )
-        log.cut_after(self.folder / "log.csv", self.progress.step)
+            was, now = (show(settings.get(changed[0])) for settings in (before, own))
+            raise TrainerError(f"{path} was made with {changed[0]} {was}, not {now}; {INSTEAD}")
 
 
 def new_method(config):

@@ -47,4 +47,5 @@ def stop(runs, number):
     for run in runs:
         run.save()
     done = ", ".join(f"step {run.progress.step} of {run.last_step} saved in {run.folder}" for run in runs)
-    raise Interrupted(f"stopped: {done}; run the same command again to resume", number)
+    again = "; run the same command again to resume" if all(run.config.resume for run in runs) else ""
+    raise Interrupted(f"stopped: {done}{again}", number)
