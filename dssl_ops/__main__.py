@@ -14,15 +14,17 @@ from . import _build, _library, op_sets
 
 def info() -> dict[str, str]:
     """What a bug report needs, in printing order."""
-    backend, reason = _library.backend()
-    core = _library.core()
+    try:
+        (backend, reason), core = _library.backend(), _library.core()
+    except (RuntimeError, ValueError) as error:  # a report is needed most where the kernels fail
+        backend, reason, core = "failed", str(error), None
     return {
         "dssl_ops": _build.__version__,
         "torch": torch.__version__,
         "python": f"{platform.python_version()} ({platform.platform()})",
         "torchvision": _version("torchvision"),
         "Pillow": _version("pillow"),
-        "compiler": _build.compiler_version() or "none found",
+        "compiler": _compiler(),
         "CUDA toolkit": str(_build.cuda_toolkit() or "none found"),
         "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "backend": f"{backend} ({reason})",
@@ -33,6 +35,13 @@ def info() -> dict[str, str]:
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",
     }
+
+
+def _compiler() -> str:
+    try:
+        return _build.compiler_version() or "none found"
+    except (RuntimeError, OSError) as error:
+        return str(error)
 
 
 def _version(distribution: str) -> str:

@@ -63,10 +63,16 @@ def sources_hash() -> str:
 
 
 def compiler() -> str | None:
-    """The command that torch.utils.cpp_extension will run, or None when it cannot be found."""
+    """The program that torch.utils.cpp_extension will run, or None when it cannot be found.
+
+    torch takes $CXX for one word. Raises RuntimeError where it is a command with arguments.
+    """
     command = os.environ.get("CXX", "c++")
-    program = shlex.split(command)[0] if command.strip() else ""
-    return command if shutil.which(program) else None
+    if shutil.which(command):
+        return command
+    if len(shlex.split(command)) > 1:
+        raise RuntimeError(f"dssl_ops: $CXX must be one program; got {command!r}: point it at a script that runs this")
+    return None
 
 
 def compiler_version() -> str | None:
@@ -74,7 +80,7 @@ def compiler_version() -> str | None:
     command = compiler()
     if command is None:
         return None
-    answer = subprocess.run([*shlex.split(command), "--version"], capture_output=True, text=True)
+    answer = subprocess.run([command, "--version"], capture_output=True, text=True)
     return (answer.stdout or answer.stderr).partition("\n")[0]
 
 
@@ -201,7 +207,7 @@ def _compile(work: Path, log: Path):
                 extra_include_paths=[str(SOURCE_ROOT)],
                 build_directory=str(work),
             )
-    except RuntimeError as error:
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         log.write_text(str(error))
         tail = "\n".join(str(error).splitlines()[-25:])
         raise RuntimeError(f"dssl_ops: the kernels did not compile; whole output in {log}\n{tail}") from None

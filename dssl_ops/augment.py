@@ -26,6 +26,7 @@ from .program import (
 
 __all__ = ["OPCODES", "Program", "augment", "augment_reference", "image_op", "normalization_table"]
 
+_SIDES = range(1, MAX_SIDE + 1)
 PILLOW_13 = 13  # resize's pass order, the only point where the Pillow version shows
 
 
@@ -41,7 +42,8 @@ def augment(
     images: uint8 (B, C, H, W) on the CPU, C in {1, 3}, any strides. Result: uint8, or with `table`, a (C, 256)
     lookup of float32, bfloat16 or float16 (see `normalization_table`), that dtype. memory_format is that of every
     (B, C, height, width) view. Raises ValueError for a wrong dtype, shape, device or number of programs, and
-    where a step does not fit its image (a crop outside it, a view of another size).
+    RuntimeError (native) or ValueError (reference) where a step does not fit its image: a crop outside it, a view of
+    another size.
     """
     check_images("augment", images)
     require(isinstance(program, Program), f"augment: program must be a Program; got {type(program).__name__}")
@@ -112,8 +114,8 @@ def image_op(
         f"image_op: size=(height, width) goes with ResizedCrop only; got {size} for {name}",
     )
     require(
-        size is None or (isinstance(size, Sequence) and len(size) == 2),
-        f"image_op: size must be (height, width); got {size!r}",
+        size is None or (isinstance(size, Sequence) and len(size) == 2 and all(side in _SIDES for side in size)),
+        f"image_op: size must be (height, width), each in 1..{MAX_SIDE}; got {size!r}",
     )
     rows = _rows(name, values, len(images))
     height, width = size or images.shape[2:]
@@ -247,6 +249,10 @@ def _check_table(table: Tensor | None, channels: int) -> None:
         f"augment: table must be float32, bfloat16 or float16; got {getattr(table, 'dtype', type(table).__name__)}",
     )
     require(
-        table.shape == (channels, 256) and table.is_contiguous() and table.device.type == "cpu",
-        f"augment: table must be a contiguous ({channels}, 256) CPU tensor; got {tuple(table.shape)} on {table.device}",
+        table.shape == (channels, 256)
+        and table.is_contiguous()
+        and not table.requires_grad
+        and table.device.type == "cpu",
+        f"augment: table must be a contiguous ({channels}, 256) CPU tensor without gradient; "
+        f"got {tuple(table.shape)} on {table.device}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _VIEWS = ("v", "v'", "v^", "v^'")
@@ -22,6 +23,8 @@ class ViewGraph:
     edges: tuple[tuple[int, int, float], ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.edges, Sequence):
+            raise ValueError(f"ViewGraph: edges must be a sequence of (prediction, target, weight); got {self.edges!r}")
         edges = tuple(self._checked(edge) for edge in self.edges)
         object.__setattr__(self, "edges", edges)
 
@@ -31,7 +34,7 @@ class ViewGraph:
         try:
             prediction, target, weight = edge
             valid = int(prediction) == prediction >= 0 and int(target) == target >= 0 and math.isfinite(weight)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             valid = False
         if not valid:
             raise ValueError(f"{expected}; got {edge!r}")
@@ -60,8 +63,8 @@ class ViewGraph:
     def symmetric(cls, pairs: int = 1, scale: str = "sum") -> ViewGraph:
         """``pairs`` disjoint pairs (0, 1), (2, 3), ..., each pulled together both ways, as SimSiam does: a term
         weighs 1/2 (``scale="sum"``) or 1 / (2 pairs) (``"mean"``)."""
-        if pairs < 1:
-            raise ValueError(f"ViewGraph.symmetric: pairs must be at least 1; got {pairs}")
+        if not isinstance(pairs, int) or pairs < 1:
+            raise ValueError(f"ViewGraph.symmetric: pairs must be a whole number of at least 1; got {pairs}")
         unit = _unit(scale, terms=2 * pairs)
         return cls(tuple((2 * k + i, 2 * k + 1 - i, unit) for k in range(pairs) for i in (0, 1)))
 
@@ -69,8 +72,8 @@ class ViewGraph:
     def all_pairs(cls, n: int, scale: str = "sum") -> ViewGraph:
         """Every ordered pair of ``n`` views: n (n - 1) terms that weigh 1/2 (``scale="sum"``) or
         1 / (n (n - 1)) (``"mean"``) each."""
-        if n < 2:
-            raise ValueError(f"ViewGraph.all_pairs: n must be at least 2; got {n}")
+        if not isinstance(n, int) or n < 2:
+            raise ValueError(f"ViewGraph.all_pairs: n must be a whole number of at least 2; got {n}")
         unit = _unit(scale, terms=n * (n - 1))
         return cls(tuple((i, j, unit) for i in range(n) for j in range(n) if i != j))
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .augment import augment, check_images
 from .augment_sample import FIXED, HEADER, augment_sample
-from .program import OPCODES, Program, require
+from .program import MAX_SIDE, OPCODES, Program, require
 
 VIEW_KEYS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
 
@@ -76,7 +76,8 @@ def draw_program(
     if _is_images(source):
         size = source.shape[-2:]
     else:
-        size = sizes[0].tolist() if len(sizes) and bool((sizes == sizes[0]).all()) else (None, None)
+        same = bool((sizes == sizes[:1]).all())  # of no images, too: their programs are none, whatever the size
+        size = (sizes[0].tolist() if len(sizes) else (MAX_SIDE, MAX_SIDE)) if same else (None, None)
     listing = Listing(*size)
     build(listing)
     tensors = augment_sample(listing.words, ids, sizes, seed, epoch)

@@ -23,7 +23,7 @@ def jigsaw(images: Tensor, grid: int, permutation: Tensor) -> Tensor:
         TypeError, ValueError, RuntimeError: for shapes, dtypes or permutations that do not fit.
     """
     _check(images, grid, permutation)
-    if not native():
+    if not native() or images.device.type != "cpu":  # there are no CUDA kernels yet
         return jigsaw_reference(images, grid, permutation)
     if not images.is_contiguous(memory_format=torch.channels_last):
         images = images.contiguous()
@@ -57,6 +57,9 @@ def _tile(shape: torch.Size, grid: int, k: int) -> tuple[slice, slice, slice]:
 
 
 def _check(images: Tensor, grid: int, permutation: Tensor) -> None:
+    for name, tensor in (("images", images), ("permutation", permutation)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"jigsaw: {name} must be a tensor; got {type(tensor).__name__}")
     if images.dim() != 4:
         raise ValueError(f"jigsaw: images must be (B, C, H, W); got {tuple(images.shape)}")
     if not isinstance(grid, int) or not 1 <= grid <= min(images.shape[2:]):

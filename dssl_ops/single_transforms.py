@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from .augment import PILLOW_13, interpolation_number
 from .augment_sample import COLOR_JITTER, GAUSSIAN_BLUR, JIGSAW, RANDOM_OPS, RANDOM_RESIZED_CROP
@@ -46,6 +46,14 @@ def _pair_size(op: str, size: int | tuple[int, int]) -> tuple[int, int]:
     good = good and min(pair) >= 1 and max(pair) <= MAX_SIDE
     require(good, f"{op}: size must be a whole number or (height, width) in 1..{MAX_SIDE}; got {size!r}")
     return tuple(pair)
+
+
+def hold_tuples(transform: Transform) -> None:
+    """Turn fields given as lists into tuples: a transform is a value, hashable and never changed from outside."""
+    for field in fields(transform):
+        value = getattr(transform, field.name)
+        if isinstance(value, list):
+            object.__setattr__(transform, field.name, tuple(value))
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class GaussianBlur(Transform):
     p: float = 1.0
 
     def __post_init__(self):
+        hold_tuples(self)
         _check_range("GaussianBlur", "sigma", self.sigma, 0, 1000)
         check_probability("GaussianBlur", self.p)
 
@@ -119,6 +128,7 @@ class ColorJitter(Transform):
     p: float = 1.0
 
     def __post_init__(self):
+        hold_tuples(self)
         check_probability("ColorJitter", self.p)
         self._ranges()
 
@@ -152,6 +162,7 @@ class RandomResizedCrop(Transform):
     pil_compat: int = PILLOW_13
 
     def __post_init__(self):
+        hold_tuples(self)
         _pair_size("RandomResizedCrop", self.size)
         for name in ("scale", "ratio"):
             pair = _check_range("RandomResizedCrop", name, getattr(self, name), 0)

@@ -32,6 +32,7 @@ from .single_transforms import (
     Range,
     Solarize,
     check_probability,
+    hold_tuples,
     is_number,
 )
 
@@ -102,6 +103,9 @@ class Compose(Transform):
     transforms: tuple[Transform | Normalize, ...]
 
     def __post_init__(self):
+        require(
+            isinstance(self.transforms, Sequence), f"Compose: expected a list of transforms; got {self.transforms!r}"
+        )
         transforms = tuple(self.transforms)
         ends = bool(transforms) and isinstance(transforms[-1], Normalize)
         _check_transforms("Compose", transforms[:-1] if ends else transforms)
@@ -174,6 +178,7 @@ class StandardView(Transform):
     pil_compat: int = PILLOW_13
 
     def __post_init__(self):
+        hold_tuples(self)
         require(
             isinstance(self.jitter, Sequence) and len(self.jitter) == 4,
             f"StandardView: jitter must be (brightness, contrast, saturation, hue); got {self.jitter!r}",

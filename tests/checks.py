@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import io
+import os
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +13,8 @@ from PIL import Image
 
 from dssl_ops._library import native
 
-PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos" / "photos.zip"
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos" / "photos.zip"
+PHOTOS = Path(os.environ.get("DSSL_TEST_PHOTOS", BESIDE))
 
 needs_native = pytest.mark.skipif(not native(), reason="no compiled kernels: no C++ compiler, or references forced")
 

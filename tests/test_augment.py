@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from augment_cases import PIL_COMPAT, batches, permutations, values_of
-from checks import needs_native
+from checks import needs_native, photographs
 from PIL import Image
 
 from dssl_ops.augment import OPCODES, Program, augment, augment_reference, image_op, normalization_table
@@ -177,3 +177,10 @@ def test_empty_batch_gives_an_empty_result():
         assert image_op(images, "Brightness", 0.5).dtype == torch.uint8
         assert image_op(images, "ResizedCrop", torch.empty(0, 4), size=(3, 2)).shape == (0, channels, 3, 2)
         assert augment(images, Program.from_steps([], (4, 6))).shape == (1, 0, channels, 4, 6)
+
+
+def test_natural_crops_come_from_photographs():
+    photos = photographs()
+    if photos is None:
+        pytest.skip("no photographs beside the repository: drawn scenes stand in for natural crops")
+    assert len(photos) == 50 and {photo.shape[0] for photo in photos} <= {1, 3}

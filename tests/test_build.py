@@ -250,3 +250,14 @@ def test_cmake_compiles_with_the_same_flags():
     flags = re.search(r"set\(FLAGS (.*?)\)", cmake, re.S)[1].split()
     standard = "-std=c++" + re.search(r"CMAKE_CXX_STANDARD (\d+)", cmake)[1]
     assert {*flags, standard} == set(_build.FLAGS)
+
+
+def test_a_compiler_command_with_arguments_is_refused_in_one_line(house):
+    code, _, err = finish(start(house, SERVE, CXX="env c++"))
+    assert code != 0 and "$CXX must be one program; got 'env c++'" in err.splitlines()[-1]
+
+
+def test_info_reports_a_compiler_that_fails(house):
+    settings = os.environ | {"CXX": "/bin/false", "TORCH_EXTENSIONS_DIR": str(house / "cache")}
+    answer = subprocess.run([sys.executable, "-m", "dssl_ops", "info"], capture_output=True, text=True, env=settings)
+    assert answer.returncode == 0 and "failed (dssl_ops: the kernels did not compile" in answer.stdout

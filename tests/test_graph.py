@@ -76,9 +76,13 @@ def test_refuses_an_edge_that_is_none(edges):
     "make, message",
     [
         (lambda: ViewGraph.dssl("max"), "scale must be 'sum' or 'mean'; got 'max'"),
-        (lambda: ViewGraph.symmetric(0), "pairs must be at least 1; got 0"),
-        (lambda: ViewGraph.all_pairs(1), "n must be at least 2; got 1"),
+        (lambda: ViewGraph.symmetric(0), "pairs must be a whole number of at least 1; got 0"),
+        (lambda: ViewGraph.all_pairs(1), "n must be a whole number of at least 2; got 1"),
         (lambda: ViewGraph.weighted(1, 0, float("inf"), 0), "finite weight.*got"),
+        (lambda: ViewGraph.symmetric(2.0), "pairs must be a whole number.*got 2.0"),
+        (lambda: ViewGraph.all_pairs(2.5), "n must be a whole number.*got 2.5"),
+        (lambda: ViewGraph(5), "edges must be a sequence.*got 5"),
+        (lambda: ViewGraph(((float("inf"), 1, 1.0),)), "an edge must be.*got"),
     ],
 )
 def test_refuses_arguments_out_of_range(make, message):

@@ -20,6 +20,7 @@ DTYPES = [
 ]
 # (C, H, W, grid): divisible, prime sides, one row, more tiles than are needed to see an order, grid equal to the side
 SHAPES = [(3, 32, 32, 4), (1, 8, 8, 2), (3, 13, 17, 3), (2, 7, 7, 7), (5, 1, 9, 1), (3, 224, 220, 4), (4, 11, 10, 5)]
+IMAGES, FINE = torch.zeros(2, 3, 8, 8), torch.arange(4).repeat(2, 1)
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 implementations = pytest.mark.parametrize(
     "implementation", [pytest.param(jigsaw, marks=needs_native), jigsaw_reference]
@@ -71,6 +72,21 @@ def test_strided_images_and_permutations():
     )
 
 
+@needs_native
+@pytest.mark.parametrize("shape", [(2, 3, 4, 1), (1, 3, 4, 4), (2, 1, 4, 4), (2, 3, 1, 4)])
+def test_channels_last_images_with_a_side_of_one(shape):
+    images = torch.rand(shape).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)[:, :, ::1]
+    images = images.as_strided(shape, [7 if side == 1 else step for side, step in zip(shape, images.stride())])
+    permutation = torch.zeros(shape[0], 1, dtype=torch.int64)
+    assert torch.equal(jigsaw(images, 1, permutation), images)
+
+
+@needs_native
+def test_the_raw_op_refuses_a_grid_beyond_the_side():
+    with pytest.raises(RuntimeError, match=r"jigsaw: grid must be in 1..8; got 4294967296"):
+        torch.ops.dssl_ops.jigsaw(IMAGES, 2**32, torch.zeros(2, 0, dtype=torch.int64))
+
+
 @implementations
 def test_empty_batch(implementation):
     assert implementation(torch.zeros(0, 3, 8, 8), 2, torch.zeros(0, 4, dtype=torch.int64)).shape == (0, 3, 8, 8)
@@ -108,9 +124,6 @@ def test_opcheck_and_compile():
     assert torch.equal(compiled(images), jigsaw(images * 2, 2, permutation) + 1)
 
 
-IMAGES, FINE = torch.zeros(2, 3, 8, 8), torch.arange(4).repeat(2, 1)
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -119,12 +132,14 @@ IMAGES, FINE = torch.zeros(2, 3, 8, 8), torch.arange(4).repeat(2, 1)
         ((IMAGES, 0, FINE), "grid must be.*got 0"),
         ((IMAGES, 2.0, FINE), "grid must be an int.*got 2.0"),
         ((IMAGES, 2, FINE.float()), r"permutation must be \(2, 4\) int64; got \(2, 4\) torch.float32"),
+        (([1], 2, FINE), "images must be a tensor; got list"),
+        ((IMAGES, 2, [[0, 1, 2, 3]] * 2), "permutation must be a tensor; got list"),
         ((IMAGES, 2, FINE[:1]), r"permutation must be \(2, 4\) int64; got \(1, 4\)"),
         ((IMAGES, 2, FINE.to("meta")), "permutation must be on cpu; got meta"),
     ],
 )
 def test_bad_input_gives_one_clear_error(arguments, message):
-    with pytest.raises(ValueError, match="jigsaw: " + message):
+    with pytest.raises((ValueError, TypeError), match="jigsaw: " + message):
         jigsaw(*arguments)
 
 

@@ -78,3 +78,8 @@ def test_table_of_contents_is_complete_and_sorted():
     bound = {alias.asname or alias.name for node in reexports for alias in node.names}
     assert dssl_ops.__all__ == sorted(dssl_ops.__all__)
     assert set(dssl_ops.__all__) == bound
+
+
+def test_the_engine_lists_the_same_steps_in_the_same_order():
+    names = re.search(r"kOpcodeNames\[kOpcodes\] = \{(.*?)\}", (CSRC / "augment" / "opcodes.h").read_text(), re.S)
+    assert tuple(re.findall(r'"(\w+)"', names.group(1))) == dssl_ops.program.NAMES

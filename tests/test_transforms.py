@@ -9,6 +9,7 @@ from augment_cases import PIL_COMPAT, batches
 from checks import needs_native
 from PIL import Image, ImageFilter
 
+from dssl_ops import transforms as T
 from dssl_ops.augment import Program, augment, augment_reference
 from dssl_ops.transforms import (
     Choice,
@@ -202,3 +203,21 @@ def test_empty_batch_gives_empty_views(channels):
 ])  # fmt: skip
 def test_repr_makes_the_transform_again(transform):
     assert eval(repr(transform)) == transform
+
+
+def test_transforms_given_lists_are_still_values():
+    assert T.StandardView(32, jitter=[0.4, 0.4, 0.4, 0.1], scale=[0.2, 1.0]) == T.StandardView(32)
+    assert T.RandomResizedCrop([8, 9], [0.2, 1.0]) == T.RandomResizedCrop((8, 9), (0.2, 1.0))
+    assert hash(T.GaussianBlur([0.1, 2.0])) == hash(T.GaussianBlur((0.1, 2.0)))
+
+
+@pytest.mark.parametrize("source", [[], torch.empty(0, 2, dtype=torch.int64)], ids=["list", "tensor"])
+@pytest.mark.parametrize("transform", [T.HorizontalFlip(), T.Jigsaw(2), T.RandAugment(2, 5, op_set="ra14")], ids=str)
+def test_programs_of_no_images_are_none(transform, source):
+    assert len(transform.sample(source, seed=0)) == 0
+
+
+@needs_native
+def test_the_most_operations_that_a_draw_can_key_run():
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    assert len(T.RandAugment(2048, 5).sample(images, seed=0).steps(0)) == 2048 + 1

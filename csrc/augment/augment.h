@@ -36,8 +36,6 @@ struct Size {
   int64_t height, width;
 };
 
-constexpr int64_t kLargestSide = 1 << 15;  // beyond it Pillow's own arithmetic changes
-constexpr int64_t kLargestGrid = 64;
 constexpr int kMostViews = 64;  // one bit each in the check below
 
 // What the authors paint, and its luma for grey images.

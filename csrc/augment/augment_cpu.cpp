@@ -71,12 +71,6 @@ int64_t run_batch(const Batch& batch, const Programs& programs, const Out* table
          batch.source.width, ", and views of ", batch.view.height, "x", batch.view.width, "; got values that do not");
 }
 
-bool is_channels_last(const Tensor& images) {
-  const int64_t C = images.size(1), H = images.size(2), W = images.size(3);
-  return images.stride(1) == 1 && images.stride(3) == C && images.stride(2) == C * W &&
-         (images.size(0) <= 1 || images.stride(0) == C * H * W);
-}
-
 Batch make_batch(const Tensor& images, int64_t views, Size view, bool channels_last) {
   check_cpu(images, "augment", "images");
   require(images.dim() == 4 && images.scalar_type() == ScalarType::Byte, "augment: images must be (B, C, H, W) uint8");

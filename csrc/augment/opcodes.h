@@ -27,4 +27,7 @@ inline constexpr int kOpcodeValues[kOpcodes] = {0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1,
 // Interpolations, by Pillow's numbers.
 constexpr int kNearest = 0, kBilinear = 2, kBicubic = 3;
 
+constexpr int64_t kLargestSide = 1 << 15;  // beyond it Pillow's own arithmetic changes
+constexpr int64_t kLargestGrid = 64;
+
 }  // namespace dssl::augment

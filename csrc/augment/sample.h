@@ -14,6 +14,8 @@ namespace dssl::augment {
 
 enum Instruction { kFixed, kRandomResizedCrop, kColorJitter, kRandomBlur, kRandomOps, kRandomJigsaw, kChoice };
 constexpr int64_t kHeader = 4;  // kind, length in words, view, step
+// The fields of the counter: 8 bits of view, 12 of step, 12 of block, two of which an op of RandomOps takes.
+constexpr int kMostViewKeys = 256, kMostSteps = 4096, kMostOps = 2048, kDeepestChoice = 64;
 
 struct Steps {
   std::vector<int32_t> opcodes;

@@ -9,8 +9,9 @@
 #include "resample.h"
 
 #ifdef __AVX512VBMI__
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns of its own intrinsics
 #include <immintrin.h>
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns of its own intrinsics
 #endif
 
 namespace dssl::augment {
@@ -154,3 +155,7 @@ inline void resample_rows(const Taps& taps, const uint8_t* from, int64_t in_step
 }
 
 }  // namespace dssl::augment
+
+#ifdef __AVX512VBMI__
+#pragma GCC diagnostic pop
+#endif

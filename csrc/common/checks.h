@@ -39,4 +39,14 @@ inline void check_dense(const Tensor& tensor, const char* op, const char* name, 
   require(tensor.is_contiguous(), op, ": ", name, " must be contiguous");
 }
 
+// Whether (B, C, H, W) lies in memory as (B, H, W, C); as torch has it, the stride of a side of 1 means nothing.
+inline bool is_channels_last(const Tensor& images) {
+  int64_t dense = 1;
+  for (int dim : {1, 3, 2, 0}) {
+    if (images.size(dim) != 1 && images.stride(dim) != dense) return false;
+    dense *= images.size(dim);
+  }
+  return true;
+}
+
 }  // namespace dssl

@@ -18,9 +18,7 @@ Layout layout_of(const Tensor& images) {
   const int64_t C = images.size(1), H = images.size(2), W = images.size(3);
   const int64_t element = static_cast<int64_t>(images.element_size());
   if (images.is_contiguous()) return {C, H, W, element};
-  const bool channels_last = images.stride(1) == 1 && images.stride(3) == C && images.stride(2) == C * W &&
-                             (images.size(0) == 1 || images.stride(0) == C * H * W);
-  require(channels_last, "jigsaw: images must be contiguous or channels_last");
+  require(is_channels_last(images), "jigsaw: images must be contiguous or channels_last");
   return {1, H, W, C * element};
 }
 
@@ -56,7 +54,9 @@ Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
   require(images.dim() == 4, "jigsaw: images must be (B, C, H, W)");
   check_dense(permutation, "jigsaw", "permutation", ScalarType::Long, 2);
   const Layout layout = layout_of(images);
-  require(grid >= 1 && permutation.size(0) == images.size(0) && permutation.size(1) == grid * grid,
+  require(grid >= 1 && grid <= std::min(layout.height, layout.width), "jigsaw: grid must be in 1..",
+          std::min(layout.height, layout.width), "; got ", grid);
+  require(permutation.size(0) == images.size(0) && permutation.size(1) == grid * grid,
           "jigsaw: permutation must be (B, grid * grid)");
   check_permutations(permutation, layout, grid);
   Tensor out = torch::stable::empty_like(images);
