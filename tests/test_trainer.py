@@ -116,3 +116,9 @@ def test_learning_rate_per_step_warms_up_peaks_and_falls():
     rates = [learning_rate(config, step, 50) for step in range(500)]
     assert rates[0] == pytest.approx(0.06 / 100) and rates[99] == rates[100] == pytest.approx(0.06)
     assert all(a > b for a, b in zip(rates[100:], rates[101:], strict=False)) and 0 < rates[-1] < 1e-6
+
+
+def test_learning_rate_per_epoch_without_warm_up_starts_at_its_peak_and_ends_above_zero():
+    config = dataclasses.replace(SMALL, schedule="epoch")
+    rates = [learning_rate(config, 50 * epoch, 50) for epoch in range(10)]
+    assert rates == pytest.approx([0.03 * (1 + math.cos(math.pi * epoch / 10)) for epoch in range(10)], rel=1e-12)

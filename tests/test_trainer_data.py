@@ -56,25 +56,142 @@ def test_zips_of_trees(tmp_path, images):
     expect(load(Config(data=str(tmp_path))), images)
 
 
+def zip_of(path, folder):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in folder.rglob("*.*"):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+@pytest.mark.parametrize("above", ["", "cifar10"])
+def test_one_zip_of_the_tree(above, tmp_path, images):
+    write_tree(tmp_path / "tree" / above, images)
+    expect(load(Config(data=str(zip_of(tmp_path / "some.zip", tmp_path / "tree")))), images)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_macos_adds_is_no_image(zipped, tmp_path, images):
+    write_tree(tmp_path / "tree", images)
+    (tmp_path / "tree" / "train" / "ant" / "._000.png").write_bytes(b"resource fork")
+    path = tmp_path / "tree"
+    if zipped:
+        fork = path / "__MACOSX" / "train" / "ant" / "000.png"
+        fork.parent.mkdir(parents=True)
+        fork.write_bytes(b"resource fork")
+        path = zip_of(tmp_path / "some.zip", path)
+    expect(load(Config(data=str(path))), images)
+
+
+def test_undecodable_zip_members_are_one_line_that_names_the_archive(tmp_path, images):
+    write_tree(tmp_path / "tree", images)
+    (tmp_path / "tree" / "train" / "bee" / "001.png").write_bytes(b"junk" * 200)
+    path = zip_of(tmp_path / "some.zip", tmp_path / "tree")
+    found = failure(path)
+    assert found == f"data: cannot decode train/bee/001.png in {path}: not an image that Pillow knows"
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("train/bee/001.png")
+        start = info.header_offset + 30 + len(info.filename)
+    content = bytearray(path.read_bytes())
+    content[start : start + info.compress_size] = b"\xff" * info.compress_size  # no deflate stream: zlib.error
+    path.write_bytes(content)
+    assert failure(path).startswith(f"data: cannot decode train/bee/001.png in {path}: Error -3")
+
+
+def failure(path):
+    with pytest.raises(TrainerError) as caught:
+        load(Config(data=str(path)))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_larger_than_pillow_allows_are_one_line(tmp_path, images, monkeypatch):
+    write_tree(tmp_path, images)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert "cannot decode" in failure(tmp_path) and "exceeds limit" in failure(tmp_path)
+
+
+@pytest.mark.parametrize("split, size", [("train", (40, 40)), ("train", (32, 30)), ("test", (40, 40))])
+def test_images_of_another_size_than_the_views_are_refused(split, size, tmp_path, images):
+    write_tree(tmp_path, images)
+    for path in (tmp_path / split).glob("*/*"):
+        Image.new("RGB", size).save(path)
+    assert failure(tmp_path) == f"data: {split} images are {size[0]}x{size[1]}, but image_size is 32"
+
+
 @pytest.mark.parametrize("inner", ["", "cifar-10-batches-py"])
 @pytest.mark.parametrize("protocol", [2, 5])  # the real files are protocol 2
 def test_python_batches(inner, protocol, tmp_path, images):
-    folder = tmp_path / inner
-    folder.mkdir(exist_ok=True)
-    flat = images.transpose(0, 3, 1, 2).reshape(18, 3072)
-    labels = [i % 3 for i in range(18)]
-    parts = {"data_batch_1": slice(0, 5), "data_batch_2": slice(5, 12), "test_batch": slice(12, 18)}
-    for name, part in parts.items():
-        content = {b"data": flat[part], b"labels": labels[part]}
-        (folder / name).write_bytes(pickle.dumps(content, protocol=protocol))
-    (folder / "batches.meta").write_bytes(pickle.dumps({b"label_names": [name.encode() for name in NAMES]}))
+    labels = write_batches(tmp_path / inner, images, protocol)
     dataset = load(Config(data=str(tmp_path)))
     assert np.array_equal(dataset.train.pixels.permute(0, 2, 3, 1).numpy(), images[:12])
     assert np.array_equal(dataset.test.pixels.permute(0, 2, 3, 1).numpy(), images[12:])
     assert dataset.train.labels.tolist() == labels[:12] and dataset.classes == NAMES
+    assert dataset.test.labels.tolist() == labels[12:] and dataset.test.labels.dtype == torch.int64
 
 
-def test_batch_that_would_run_code_is_refused(tmp_path):
+def write_batches(folder, images, protocol=2):
+    folder.mkdir(exist_ok=True)
+    flat = images.transpose(0, 3, 1, 2).reshape(18, 3072)
+    labels = [i % 3 for i in range(18)]
+    edges = {f"data_batch_{i + 1}": edge for i, edge in enumerate([(0, 3), (3, 5), (5, 8), (8, 10), (10, 12)])}
+    for name, (first, last) in (edges | {"test_batch": (12, 18)}).items():
+        write_pickle(folder / name, {b"data": flat[first:last], b"labels": labels[first:last]}, protocol)
+    write_pickle(folder / "batches.meta", {b"label_names": [name.encode() for name in NAMES]})
+    return labels
+
+
+def write_pickle(path, content, protocol=2):
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+
+
+ROWS = np.zeros((2, 3072), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1, 2],
+        {b"data": ROWS[:, :100], b"labels": [0, 1]},
+        {b"data": ROWS.astype(np.float32), b"labels": [0, 1]},
+        {b"data": ROWS, b"labels": None},
+        {b"data": ROWS, b"labels": [0]},
+        {b"data": ROWS, b"labels": [0, 3]},
+        {b"data": ROWS, b"labels": [0, -1]},
+        {b"data": ROWS[:0], b"labels": []},
+        {b"labels": [0, 1]},
+    ],
+)
+@pytest.mark.parametrize("name", ["data_batch_2", "test_batch"])
+def test_damaged_python_batches_are_one_line(name, content, tmp_path, images):
+    write_batches(tmp_path, images)
+    write_pickle(tmp_path / name, content)
+    assert failure(tmp_path).startswith(f"data: {tmp_path / name} is not a CIFAR-10 python batch: ")
+
+
+@pytest.mark.parametrize("content", [[1], {b"label_names": 3}, {b"label_names": ["text"]}, {}])
+def test_damaged_class_names_are_one_line(content, tmp_path, images):
+    write_batches(tmp_path, images)
+    write_pickle(tmp_path / "batches.meta", content)
+    assert failure(tmp_path).startswith(f"data: {tmp_path / 'batches.meta'} holds no class names: ")
+
+
+@pytest.mark.parametrize("name", ["data_batch_1", "data_batch_3", "test_batch"])
+def test_missing_batch_is_refused(name, tmp_path, images):
+    write_batches(tmp_path, images)
+    (tmp_path / name).unlink()
+    assert failure(tmp_path) == f"data: {tmp_path} lacks {name}"
+
+
+@pytest.mark.parametrize("damage", [b"", b"junk", b"cnumpy\nnothing\n."])
+def test_torn_batch_is_one_line(damage, tmp_path, images):
+    write_batches(tmp_path, images)
+    (tmp_path / "test_batch").write_bytes(damage)
+    assert "test_batch is not a CIFAR-10 python batch: " in failure(tmp_path)
+
+
+def test_batch_that_would_run_code_is_refused(tmp_path, images):
+    write_batches(tmp_path, images)
+
     class Evil:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "touched"),)

@@ -1,19 +1,21 @@
 """kNN and collapse diagnostics against brute force; encoders; views."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from dssl_trainer.data import load
+from dssl_trainer.config import TrainerError
+from dssl_trainer.data import Images, load
 from dssl_trainer.diagnostics import collapse_evidence, feature_std, rankme, with_data_statistics
 from dssl_trainer.drawn import draw
 from dssl_trainer.encoders import ENCODERS
-from dssl_trainer.evaluate import features
+from dssl_trainer.evaluate import evaluate, evaluate_untrained, features
 from dssl_trainer.knn import knn_accuracy, knn_predict
 from dssl_trainer.run import Run
-from dssl_trainer.views import CIFAR10_MEAN, CIFAR10_STD, normalized, view_maker
+from dssl_trainer.views import normalized, view_maker
 from torchvision.models.resnet import BasicBlock, ResNet
 from trainer_setup import TINY, tiny
 
@@ -21,16 +23,18 @@ from trainer_setup import TINY, tiny
 
 
 def slow_knn(bank, labels, query, classes, k, temperature):
-    """One query in float64, by sorting all cosines; also the winner's lead over the second class."""
+    """One query in float64, by sorting all cosines; also the winner's lead over the second class.
+
+    A vote counts relative to the nearest neighbour's, which moves no argmax and keeps exp in range."""
     cosine = [float(x @ query / (np.linalg.norm(x) * np.linalg.norm(query))) for x in bank]
     nearest = sorted(range(len(bank)), key=lambda i: -cosine[i])[:k]
     votes = np.zeros(classes)
     for i in nearest:
-        votes[labels[i]] += math.exp(cosine[i] / temperature)
+        votes[labels[i]] += math.exp((cosine[i] - cosine[nearest[0]]) / temperature)
     return int(votes.argmax()), (np.sort(votes)[-1] - np.sort(votes)[-2]) / votes.sum()
 
 
-@pytest.mark.parametrize("k, temperature", [(1, 0.1), (7, 0.1), (200, 0.1), (7, 0.02)])
+@pytest.mark.parametrize("k, temperature", [(1, 0.1), (7, 0.1), (200, 0.1), (7, 0.02), (7, 1e-3)])
 def test_knn_equals_a_brute_force_loop(k, temperature):
     random = np.random.default_rng(3)
     bank, queries = random.normal(size=(150, 13)), random.normal(size=(300, 13))  # 300: more than a chunk
@@ -94,6 +98,91 @@ def test_alarm_needs_two_checks_in_a_row(tmp_path, capfd):
     assert "COLLAPSE" not in capfd.readouterr().err
     run.measure()
     assert "COLLAPSE ALARM at step 0: kNN" in capfd.readouterr().err
+
+
+def test_healthy_check_resets_the_alarm(tmp_path, capfd, monkeypatch):
+    run = Run(tiny(tmp_path), load(TINY))
+    run.progress.random_knn = 30.0
+    told = []
+    for knn in (10.0, 50.0, 10.0, 10.0):
+        monkeypatch.setattr("dssl_trainer.run.evaluate", lambda *_, knn=knn: {"knn": knn, "rankme": 50.0, "std": 0.7})
+        run.measure()
+        told.append("COLLAPSE" in capfd.readouterr().err)
+    assert told == [False, False, False, True]
+
+
+# ---- the evaluation of a run
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return load(dataclasses.replace(TINY, limit_train=90, limit_test=40))
+
+
+def backbone_features(encoder, pixels):
+    """Pooled output of the last stage in evaluation mode, one image after another."""
+    seen = []
+    hook = encoder.layer4.register_forward_hook(lambda module, inputs, output: seen.append(output.mean((2, 3))))
+    encoder.eval()
+    with torch.no_grad():
+        for image in pixels:
+            encoder(normalized(image[None]))
+    hook.remove()
+    encoder.train()
+    return torch.cat(seen).double().numpy()
+
+
+def expect_evaluation(found, encoder, dataset):
+    bank, queries = (backbone_features(encoder, part.pixels) for part in (dataset.train, dataset.test))
+    truth = [slow_knn(bank, dataset.train.labels, query, 10, TINY.knn_k, TINY.knn_temperature) for query in queries]
+    doubtful = sum(lead < 1e-4 for _, lead in truth)
+    correct = [a == label for (a, _), label in zip(truth, dataset.test.labels.tolist(), strict=True)]
+    assert found["knn"] == pytest.approx(100 * np.mean(correct), abs=100 * doubtful / len(queries) + 1e-9)
+    assert doubtful <= 1
+    unit = queries / np.linalg.norm(queries, axis=1, keepdims=True)
+    assert found["std"] == pytest.approx(unit.std(axis=0).mean() * math.sqrt(unit.shape[1]), rel=1e-3)
+    spectrum = np.linalg.svd(queries - queries.mean(0), compute_uv=False)
+    share = spectrum / spectrum.sum()
+    assert found["rankme"] == pytest.approx(math.exp(-(share * np.log(share)).sum()), rel=1e-2)
+
+
+def test_measure_equals_brute_force_on_backbone_features(tmp_path, dataset):
+    run = Run(tiny(tmp_path), dataset)
+    run.method.encoder.load_state_dict(with_data_statistics(run.method.encoder, [some_images()]).state_dict())
+    expect_evaluation(run.measure(), run.method.encoder, dataset)
+
+
+def some_images():
+    return normalized(draw(32, seed=8)[0])
+
+
+def test_untrained_evaluation_takes_batch_norm_statistics_from_the_training_images(dataset):
+    torch.manual_seed(0)
+    encoder = ENCODERS["resnet10_half"]()
+    reference = with_data_statistics(encoder, [normalized(dataset.train.pixels)])
+    expect_evaluation(evaluate_untrained(encoder, dataset, TINY), reference, dataset)
+
+
+def test_untrained_evaluation_mixes_the_classes_in_full_batches(dataset, monkeypatch):
+    monkeypatch.setattr("dssl_trainer.evaluate.BATCH", 16)
+    order = dataset.train.labels.argsort(stable=True)  # as files in folders: class by class
+    images = Images(dataset.train.pixels[order], dataset.train.labels[order])
+    encoder, seen = ENCODERS["resnet10_half"](), []
+    encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]) if module.training else None)
+    evaluate_untrained(encoder, dataclasses.replace(dataset, train=images), TINY)
+    pixels = normalized(images.pixels)
+    for batch in seen:
+        ids = [int((pixels == image).flatten(1).all(1).nonzero()[0]) for image in batch]
+        assert len(images.labels[ids].unique()) >= 5
+    assert [len(batch) for batch in seen] == [16] * 5  # 90 images: the last 10 are left out
+
+
+def test_infinite_features_are_one_line(dataset):
+    encoder = ENCODERS["resnet10_half"]()
+    with torch.no_grad():
+        encoder.layer4[0].bn2.weight.fill_(math.inf)
+    with pytest.raises(TrainerError, match=r"features are not finite; a lower --lr may help"):
+        evaluate(encoder, dataset, TINY)
 
 
 def test_untrained_reference_has_the_data_statistics():
@@ -164,7 +253,17 @@ def sorted_pixels(images):
     return images.flatten(2).sort(dim=2).values
 
 
-def test_evaluation_normalises_as_the_views_are():
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # as the authors' code has them
+
+
+def test_evaluation_and_views_normalise_with_the_authors_numbers():
     pixels, _ = draw(4, seed=0)
-    expected = np.stack([(pixels[:, c].numpy() / 255 - CIFAR10_MEAN[c]) / CIFAR10_STD[c] for c in range(3)], axis=1)
+    expected = by_hand(pixels)
     np.testing.assert_allclose(normalized(pixels).numpy(), expected, rtol=0, atol=1e-6)  # float32 of numbers below 3
+    made, shown = (view_maker(tiny("x"), n)(pixels, seed=1, sample_ids=torch.arange(4)) for n in (True, False))
+    for view, raw in zip(made, shown, strict=True):
+        np.testing.assert_allclose(view.numpy(), by_hand(raw), rtol=0, atol=1e-6)
+
+
+def by_hand(pixels):
+    return np.stack([(pixels[:, c].numpy() / 255 - MEAN[c]) / STD[c] for c in range(3)], axis=1)

@@ -6,22 +6,31 @@ import pytest
 from dssl_trainer import cli
 from dssl_trainer.config import Config, override
 from dssl_trainer.presets import PRESETS
-from trainer_setup import SMALL
+from trainer_setup import SMALL, tiny_command
+
+COMMON = {
+    "method": "simsiam", "dataset": "cifar10", "variant": "dssl", "image_size": 32,
+    "op_set": "author16", "ra_n": 2, "ra_m": 5, "jigsaw_grid": 4, "jigsaw_p": 1.0,
+    "loss_scale": "sum", "lr": 0.06, "momentum": 0.9, "weight_decay": 5e-4, "max_steps": 0, "seed": 0,
+    "knn_k": 200, "knn_temperature": 0.1, "limit_train": 0, "limit_test": 0,
+}  # fmt: skip
+SCALES = {
+    "small": {
+        "encoder": "resnet10_half", "projector": (512, 512), "predictor": 128, "batch_size": 128, "epochs": 10,
+        "warmup_epochs": 0, "schedule": "step", "precision": "auto", "knn_every": 2,
+    },
+    "full": {
+        "encoder": "resnet18_cifar", "projector": (2048, 2048), "predictor": 512, "batch_size": 512, "epochs": 800,
+        "warmup_epochs": 10, "schedule": "epoch", "precision": "fp32", "knn_every": 5,
+    },
+}  # fmt: skip
 
 
-def test_presets_hold_the_documented_numbers():
-    small, full = (PRESETS["simsiam-cifar10"][scale] for scale in ("small", "full"))
-    assert (full.batch_size, full.epochs, full.lr, full.weight_decay, full.warmup_epochs) == (512, 800, 0.06, 5e-4, 10)
-    assert (full.encoder, full.projector, full.predictor, full.precision) == (
-        "resnet18_cifar",
-        (2048, 2048),
-        512,
-        "fp32",
-    )
-    assert (small.batch_size, small.epochs, small.lr, small.encoder) == (128, 10, 0.06, "resnet10_half")
-    for preset in (small, full):
-        assert (preset.op_set, preset.ra_n, preset.ra_m, preset.jigsaw_grid) == ("author16", 2, 5, 4)
-        assert (preset.loss_scale, preset.knn_k, preset.knn_temperature) == ("sum", 200, 0.1)
+@pytest.mark.parametrize("scale", ["small", "full"])
+def test_presets_hold_the_documented_numbers(scale):
+    expected = COMMON | SCALES[scale] | {"scale": scale}
+    preset = vars(PRESETS["simsiam-cifar10"][scale])
+    assert {name: preset[name] for name in expected} == expected
 
 
 def test_overrides_are_typed():
@@ -49,6 +58,13 @@ def test_overrides_are_typed():
         (["--device", "cuda:99"], "device: cannot use 'cuda:99'"),
         (["--limit-train", "100", "--batch-size", "200"], "batch_size 200 exceeds the 100 training images"),
         (["--jigsaw-grid", "40"], "jigsaw"),
+        (["--projector", "0-0"], "projector: expected two widths such as 512-512; got 0-0"),
+        (["--seed", "99999999999999999999"], "seed: must be at most 9223372036854775807; got 99999999999999999999"),
+        (["--threads", "100000"], "threads: must be at most 1024; got 100000"),
+        (["--device", "meta"], "device: expected auto, cpu or cuda; got 'meta'"),
+        (["--device", "cuda:x"], "device: "),
+        (["--data", ""], "data: expected a folder with the images, or 'drawn'"),
+        (["--image-size", "24"], "data: train images are 32x32, but image_size is 24"),
     ],
 )
 def test_wrong_command_lines_end_in_one_line(arguments, message, tmp_path, capsys):
@@ -64,11 +80,42 @@ def test_unknown_recipe_and_missing_data(capsys):
     assert "--data: expected a folder" in capsys.readouterr().err
 
 
-def test_help_lists_every_setting(capsys):
+def test_absurd_learning_rate_ends_in_one_line(tmp_path, capsys):
+    code = cli.main(tiny_command(str(tmp_path), "--lr", "1e38", "--max-steps", "1")[3:])
+    assert code == 2 and "dssl train: the encoder's features are not finite" in capsys.readouterr().err
+
+
+def test_empty_data_variable_means_drawn_images(monkeypatch):
+    for text, expected in (("", "drawn"), ("somewhere", "somewhere")):
+        monkeypatch.setenv("DSSL_DATA", text)
+        assert cli.parser().parse_args(["demo"]).data == expected
+
+
+def test_a_switch_alone_means_true():
+    for arguments, expected in ((["--download"], True), (["--download", "false"], False), ([], False)):
+        options = cli.parser().parse_args(["train", "simsiam-cifar10", "--data", "x", *arguments])
+        assert cli.config_of(options).download is expected
+
+
+def test_help_tells_layouts_and_defaults(monkeypatch, capsys):
+    text = help_text(monkeypatch, capsys)
+    for part in ("train/<class>/<image>", "train.zip and test.zip", "data_batch_1", "--limit-train N", "--data PATH",
+                 "[runs/<preset>-<variant>-<scale>-seed<N>]", "those of --scale small", "with the paper's heavy policy",
+                 "--download [true|false]", "--lr X", "--projector N-N"):  # fmt: skip
+        assert part in text
+    assert "data.py" not in text and "[drawn]" not in text and "authors' recipe" not in text
+
+
+def help_text(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "300")
     with pytest.raises(SystemExit) as caught:
         cli.main(["train", "--help"])
-    text = capsys.readouterr().out
     assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_lists_every_setting(monkeypatch, capsys):
+    text = help_text(monkeypatch, capsys)
     for field in dataclasses.fields(Config):
         if field.name not in cli.CHOSEN_BY_PRESET:
             assert f"--{field.name.replace('_', '-')}" in text

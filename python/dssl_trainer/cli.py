@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 
-from .config import Config, TrainerError, override, show, unknown
+from .config import LAYOUTS, Config, TrainerError, override, show, unknown
 from .interruption import Interrupted
 from .presets import PRESETS
 
@@ -56,22 +56,39 @@ def unexpected(argument, options):
 # ---- dssl train
 
 
+DEFAULTS = {"data": "none: say where", "out": "runs/<preset>-<variant>-<scale>-seed<N>"}
+ABOUT_TRAIN = """\
+Train one recipe. Run the same command again to resume. Every setting can be overridden.
+Values in brackets are those of --scale small."""
+ABOUT_FULL = "small: two CPU cores; full: the authors' optimiser and networks with the paper's heavy policy [small]"
+
+
 def add_train(commands):
-    about = "Train one recipe. Run the same command again to resume. Every setting can be overridden."
-    train = commands.add_parser("train", help="train one recipe", description=about, allow_abbrev=False)
+    train = commands.add_parser(
+        "train", help="train one recipe", description=ABOUT_TRAIN, allow_abbrev=False,
+        epilog="layouts of --data:\n" + "\n".join(f"  {line}" for line in LAYOUTS.splitlines()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     train.add_argument("preset", metavar="METHOD-DATASET", help=", ".join(PRESETS))
-    train.add_argument("--scale", default="small", help="small: two CPU cores; full: the authors' recipe")
+    train.add_argument("--scale", default="small", help=ABOUT_FULL)
     for spec in dataclasses.fields(Config):
         if spec.name in CHOSEN_BY_PRESET:
             continue
         names = dict.fromkeys((f"--{spec.name.replace('_', '-')}", f"--{spec.name}"))
-        about = f"{spec.metadata['about']} [{show(spec.default)}]".replace("%", "%%")
-        train.add_argument(*names, dest=spec.name, default=argparse.SUPPRESS, metavar=metavar(spec), help=about)
+        shown = DEFAULTS.get(spec.name, show(spec.default))
+        about = f"{spec.metadata['about']} [{shown}]".replace("%", "%%")
+        alone = {"nargs": "?", "const": "true"} if spec.type == "bool" else {}  # --download means --download true
+        train.add_argument(
+            *names, dest=spec.name, default=argparse.SUPPRESS, metavar=metavar(spec), help=about, **alone
+        )
     train.set_defaults(run=run_train)
 
 
 def metavar(spec):
-    return "|".join(spec.metadata["choices"]) if spec.metadata["choices"] else spec.name.split("_")[-1].upper()
+    if spec.name in ("data", "out"):
+        return "PATH"
+    kinds = {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false", "tuple[int, ...]": "N-N"}
+    return "|".join(spec.metadata["choices"] or [kinds[spec.type]])
 
 
 def run_train(options):
@@ -105,7 +122,7 @@ def config_of(options):
 def add_demo(commands):
     about = "Show views, then train the three variants side by side at toy scale: offline, in minutes."
     demo = commands.add_parser("demo", help="a tour in minutes, offline", description=about, allow_abbrev=False)
-    demo.add_argument("--data", default=os.environ.get("DSSL_DATA", "drawn"),
+    demo.add_argument("--data", default=os.environ.get("DSSL_DATA") or "drawn",
                       help="folder with CIFAR-10, as for `dssl train`; without it, and without DSSL_DATA in "
                            "the environment, images that the package draws itself")  # fmt: skip
     demo.add_argument("--out", default="dssl-demo", help="folder for pictures and logs [dssl-demo]")

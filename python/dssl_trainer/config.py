@@ -12,6 +12,12 @@ class TrainerError(Exception):
     """Something the user can put right; the command line prints it as one line and exits with 2."""
 
 
+LAYOUTS = """\
+train/<class>/<image> and test/<class>/<image> (an ImageFolder tree; val is accepted for test),
+one zip of that tree, or a folder holding train.zip and test.zip,
+the CIFAR-10 python batches (data_batch_1 .. test_batch, or a folder cifar-10-batches-py holding them)"""
+
+
 def setting(default, about, choices=None, minimum=None, maximum=None):
     """A field with its one-line explanation and, where it has any, its allowed values or range."""
     rules = {"about": about, "choices": choices, "minimum": minimum, "maximum": maximum}
@@ -29,7 +35,7 @@ class Config:
     )
     scale: str = setting("small", "which preset the run started from", choices=("small", "full", "toy"))
 
-    data: str = setting("drawn", "folder with the images (layouts: see data.py), or 'drawn' for synthetic ones")
+    data: str = setting("drawn", "folder or zip with the images, or 'drawn' for synthetic ones")
     download: bool = setting(False, "let torchvision download CIFAR-10 into the data folder")
     limit_train: int = setting(0, "use only a fixed random subset of the training images; 0: all", minimum=0)
     limit_test: int = setting(0, "use only a fixed random subset of the test images; 0: all", minimum=0)
@@ -60,12 +66,14 @@ class Config:
     warmup_epochs: int = setting(0, "linear warm-up", minimum=0)
     schedule: str = setting("step", "the cosine falls with every step or every epoch", choices=("step", "epoch"))
 
-    seed: int = setting(0, "of initial weights, data order and views", minimum=0)
+    seed: int = setting(0, "of initial weights, data order and views", minimum=0, maximum=2**63 - 1)
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, ...")
     precision: str = setting(
         "auto", "auto: bf16 where the hardware multiplies it, else fp32", choices=("auto", "bf16", "fp32")
     )
-    threads: int = setting(0, "CPU threads; 0: torch's own choice; 1 is fastest where others use the cores", minimum=0)
+    threads: int = setting(
+        0, "CPU threads; 0: torch's own choice; 1 is fastest where others use the cores", minimum=0, maximum=1024
+    )
     channels_last: bool = setting(True, "memory layout of images and convolutions")
 
     knn_every: int = setting(2, "epochs between kNN evaluations; the last epoch always has one", minimum=1)
@@ -78,7 +86,9 @@ class Config:
     def __post_init__(self):
         for spec in dataclasses.fields(self):
             check(spec, getattr(self, spec.name))
-        if len(self.projector) != 2:
+        if not self.data:
+            raise TrainerError("data: expected a folder with the images, or 'drawn' for synthetic ones; got nothing")
+        if len(self.projector) != 2 or min(self.projector) < 1:
             raise TrainerError(f"projector: expected two widths such as 512-512; got {show(self.projector)}")
         if self.warmup_epochs >= self.epochs:
             raise TrainerError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")

@@ -1,14 +1,10 @@
 """Whole data sets as uint8 tensors in memory.
 
-`data` is a folder in one of four layouts, or the word 'drawn':
-- train/<class>/<image> and test/<class>/<image> (an ImageFolder tree; val is accepted for test),
-- train.zip and test.zip holding such trees,
-- the CIFAR-10 python batches (data_batch_1 .. test_batch, or a folder cifar-10-batches-py holding them),
-- anything, with `download`: torchvision fetches the batches into it.
+`data` is the word 'drawn' or a path in one of the layouts of LAYOUTS (config.py); with `download`,
+torchvision fetches the CIFAR-10 python batches into it first.
 """
 
 import io
-import pickle
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from . import cifar
 from .bar import bar
 from .config import TrainerError
 from .drawn import CLASSES, draw
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
-LAYOUTS = "train/ and test/ folders, train.zip and test.zip, or the CIFAR-10 python batches"
+EXPECTED = "train/ and test/ folders, a zip of both, train.zip and test.zip, or the CIFAR-10 python batches"
 
 
 @dataclass(frozen=True)
@@ -52,18 +49,34 @@ class Dataset:
 
 
 def load(config):
-    """The data set that the settings name; TrainerError where it is missing, unknown or damaged."""
+    """The data set that the settings name; TrainerError where it is missing, unknown, damaged or of another size."""
+    dataset = read(config)
+    for name, part in (("train", dataset.train), ("test", dataset.test)):
+        height, width = part.pixels.shape[2:]
+        if (height, width) != (config.image_size, config.image_size):
+            raise TrainerError(f"data: {name} images are {width}x{height}, but image_size is {config.image_size}")
+    return dataset
+
+
+def read(config):
     if config.data == "drawn":
         return drawn_dataset(config.limit_train or 5000, config.limit_test or 1000)
-    folder = Path(config.data).expanduser()
+    place = Path(config.data).expanduser()
     if config.download:
-        download_cifar10(folder)
-    if not folder.is_dir():
-        raise TrainerError(f"data: no folder {folder}")
+        cifar.download(place)
+    if not place.exists():
+        raise TrainerError(f"data: no folder {place}")
     limits = (config.limit_train, config.limit_test)
-    if (batches := find_batches(folder)) is not None:
+    if (batches := cifar.find(place)) is not None:
         return read_batches(batches, limits)
-    return read_trees(folder, limits)
+    return read_trees(place, limits)
+
+
+def read_batches(folder, limits):
+    *parts, names = cifar.read(folder)
+    chosen = [torch.from_numpy(subset(len(labels), limit)) for (_, labels), limit in zip(parts, limits, strict=True)]
+    train, test = (Images(pixels[ids], labels[ids]) for (pixels, labels), ids in zip(parts, chosen, strict=True))
+    return Dataset(train, test, names, f"CIFAR-10 python batches in {folder}")
 
 
 def drawn_dataset(train, test):
@@ -83,19 +96,19 @@ def subset(count, limit):
 # ---- image folders and zips of them
 
 
-def read_trees(folder, limits):
-    splits = [open_split(folder, ("train",)), open_split(folder, ("test", "val"))]
+def read_trees(place, limits):
+    splits = [open_split(place, ("train",)), open_split(place, ("test", "val"))]
     if None in splits:
         raise TrainerError(
-            f"data: {folder} holds no {'train' if splits[0] is None else 'test'} images; expected {LAYOUTS}"
+            f"data: {place} holds no {'train' if splits[0] is None else 'test'} images; expected {EXPECTED}"
         )
     classes = sorted({member.class_name for member in splits[0]})
     strangers = {member.class_name for member in splits[1]} - set(classes)
     if strangers:
-        raise TrainerError(f"data: test class {min(strangers)!r} has no training images in {folder}")
+        raise TrainerError(f"data: test class {min(strangers)!r} has no training images in {place}")
     train, test = (decode(split, classes, limit) for split, limit in zip(splits, limits, strict=True))
-    kind = "zips of image folders" if splits[0][0].archive else "image folders"
-    return Dataset(train, test, tuple(classes), f"{kind} in {folder}")
+    kind = "zipped image folders" if splits[0][0].archive else "image folders"
+    return Dataset(train, test, tuple(classes), f"{kind} in {place}")
 
 
 @dataclass(frozen=True)
@@ -109,18 +122,28 @@ class Member:
     def read(self):
         return self.archive.read(self.path) if self.archive else Path(self.path).read_bytes()
 
+    def __str__(self):
+        return f"{self.path} in {self.archive.filename}" if self.archive else self.path
 
-def open_split(folder, names):
-    """Sorted members of the first of `names` that exists as a zip or a folder with images; else None."""
+
+def open_split(place, names):
+    """Sorted members of the first of `names` that exists as a zip, in a zip or as a folder with images; else None."""
     for name in names:
-        if (path := folder / f"{name}.zip").is_file():
+        if place.is_file():
+            members = [m for m in zip_members(place) if Path(m.path).parts[-3:-2] == (name,)]
+        elif (path := place / f"{name}.zip").is_file():
             members = zip_members(path)
         else:
-            members = [Member(str(f), f.parent.name) for f in (folder / name).glob("*/*")]
-        members = [m for m in members if Path(m.path).suffix.lower() in SUFFIXES]
+            members = [Member(str(f), f.parent.name) for f in (place / name).glob("*/*")]
+        members = [m for m in members if is_image(Path(m.path))]
         if members:
             return sorted(members, key=lambda m: (m.class_name, Path(m.path).name))
     return None
+
+
+def is_image(path):
+    """By its name; macOS puts ._x.jpg beside x.jpg, in zips under __MACOSX/."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
 
 
 def zip_members(path):
@@ -148,8 +171,10 @@ def decode_one(member):
     try:
         with Image.open(io.BytesIO(member.read())) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, zipfile.BadZipFile, SyntaxError, ValueError) as error:
-        raise TrainerError(f"data: cannot decode {member.path}: {error}") from None
+    except UnidentifiedImageError:  # its own words hold the address of a buffer
+        raise TrainerError(f"data: cannot decode {member}: not an image that Pillow knows") from None
+    except Exception as error:  # zipfile, zlib and Pillow's decoders raise some ten kinds
+        raise TrainerError(f"data: cannot decode {member}: {cifar.one_line(error)}") from None
 
 
 def same_size(images, members):
@@ -158,67 +183,5 @@ def same_size(images, members):
         shape = shape or image.shape
         if image.shape != shape:
             sizes = f"{image.shape[1]}x{image.shape[0]}, others are {shape[1]}x{shape[0]}"
-            raise TrainerError(f"data: images must have one size; {member.path} is {sizes}")
+            raise TrainerError(f"data: images must have one size; {member} is {sizes}")
         yield image
-
-
-# ---- the CIFAR-10 python batches
-
-
-def download_cifar10(folder):
-    from torchvision.datasets import CIFAR10
-
-    try:
-        CIFAR10(folder, download=True)
-    except (OSError, RuntimeError) as error:  # no network, full disk, damaged archive
-        raise TrainerError(f"data: torchvision could not download CIFAR-10 to {folder}: {error}") from None
-
-
-def find_batches(folder):
-    places = (folder, folder / "cifar-10-batches-py")
-    return next((place for place in places if (place / "data_batch_1").is_file()), None)
-
-
-def read_batches(folder, limits):
-    train = [read_batch(folder / f"data_batch_{i}") for i in range(1, 6) if (folder / f"data_batch_{i}").is_file()]
-    parts = []
-    for batches, limit in ((train, limits[0]), ([read_batch(folder / "test_batch")], limits[1])):
-        pixels = torch.cat([torch.from_numpy(data).view(-1, 3, 32, 32) for data, _ in batches])
-        labels = torch.cat([torch.tensor(label) for _, label in batches])
-        chosen = torch.from_numpy(subset(len(labels), limit))
-        parts.append(Images(pixels[chosen], labels[chosen]))
-    return Dataset(*parts, class_names(folder), f"CIFAR-10 python batches in {folder}")
-
-
-def read_batch(path):
-    """(N, 3072) uint8 and a list of N labels."""
-    try:
-        content = unpickle(path)
-        return np.ascontiguousarray(content[b"data"], dtype=np.uint8), content[b"labels"]
-    except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise TrainerError(f"data: {path} is not a CIFAR-10 python batch: {error}") from None
-
-
-def class_names(folder):
-    if not (folder / "batches.meta").is_file():
-        return tuple(map(str, range(10)))
-    return tuple(name.decode() for name in unpickle(folder / "batches.meta")[b"label_names"])
-
-
-def unpickle(path):
-    with open(path, "rb") as file:
-        return ArraysOnly(file, encoding="bytes").load()
-
-
-class ArraysOnly(pickle.Unpickler):
-    """Pickles can run code; a data file has no reason to name anything but NumPy arrays."""
-
-    ALLOWED = frozenset({"_reconstruct", "_frombuffer", "ndarray", "dtype"})
-
-    def find_class(self, module, name):
-        if (module.split(".")[0] == "numpy" and name in self.ALLOWED) or (module, name) == (
-            "_codecs",
-            "encode",
-        ):
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it names {module}.{name}")

@@ -18,7 +18,8 @@ def knn_predict(bank, bank_labels, queries, classes, k=200, temperature=0.1):
 def vote(queries, bank, bank_labels, classes, k, temperature):
     similarity, neighbour = (F.normalize(queries.float(), dim=1) @ bank.T).topk(k, dim=1)
     votes = torch.zeros(len(queries), classes, device=bank.device)
-    votes.scatter_add_(1, bank_labels[neighbour], (similarity / temperature).exp())
+    weight = ((similarity - similarity[:, :1]) / temperature).exp()  # relative to the nearest: no overflow
+    votes.scatter_add_(1, bank_labels[neighbour], weight)
     return votes.argmax(dim=1)
 
 

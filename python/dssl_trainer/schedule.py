@@ -7,7 +7,8 @@ def learning_rate(config, step, steps_per_epoch):
     """The rate of step 0, 1, ..: linear warm-up, then half a cosine down to 0.
 
     'step': both move with every step. 'epoch': the authors' CIFAR schedule, constant in epoch e = 1, 2, ..:
-    lr e / (W - 1) while e < W, then lr (1 + cos(pi (e - W) / (E - W))) / 2, which is 0 in the last epoch."""
+    lr e / (W - 1) while e < W, then lr (1 + cos(pi (e - W) / (E - W))) / 2, which is 0 in the last epoch.
+    Without warm-up (W = 0), e counts from 0: the first epoch has lr, and the last one is above 0."""
     if config.schedule == "step":
         warmup, total = config.warmup_epochs * steps_per_epoch, config.epochs * steps_per_epoch
         ramp, position = (step + 1) / max(warmup, 1), step

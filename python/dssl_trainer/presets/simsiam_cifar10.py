@@ -1,6 +1,6 @@
 """SimSiam on CIFAR-10.
 
-FULL is the recipe of the authors' code: ResNet-18 with the CIFAR stem, 800 epochs of batch 512, lr
+FULL has the networks and optimiser of the authors' code: ResNet-18 with the CIFAR stem, 800 epochs of batch 512, lr
 0.03 x 512/256, ten epochs of warm-up. Its heavy policy is the paper's default (Sec. 4.1): RA(2,5), then
 JigSaw(4), every heavy view derived from its standard view, no reverse term (the authors' launcher: RA(2,9),
 no JigSaw, delta 0.1). SMALL fits two CPU cores: a half-width ResNet-10 on 16-pixel maps, smaller heads,
