@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ._library import native, when_loaded
+from ._rows import DTYPES, dense_rows, describe, promoted
 from .global_negatives import gather_rows
-
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def barlow_twins(
@@ -35,13 +34,13 @@ def barlow_twins(
         TypeError, ValueError: for inputs that do not fit.
         NotImplementedError: when differentiated twice.
     """
-    z_a, z_b = _promoted(z_a, z_b)
+    z_a, z_b = _tensors(z_a, z_b)
     _check(z_a, z_b, lambd, scale, eps)
     if group is not None:
         z_a, z_b = gather_rows(z_a, group)[0], gather_rows(z_b, group)[0]
     if not native():
         return barlow_twins_reference(z_a, z_b, lambd, scale, eps=eps)
-    loss, _, _ = torch.ops.dssl_ops.barlow_twins(_dense_rows(z_a), _dense_rows(z_b), lambd, scale, eps)
+    loss, _, _ = torch.ops.dssl_ops.barlow_twins(dense_rows(z_a), dense_rows(z_b), lambd, scale, eps)
     return loss
 
 
@@ -57,32 +56,24 @@ def barlow_twins_reference(z_a: Tensor, z_b: Tensor, lambd=0.0051, scale=1.0, *,
     return scale * ((c.diagonal() - 1).square().sum() + lambd * off_diagonal.square().sum())
 
 
-def _promoted(z_a: Tensor, z_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Autocast rule: any dtype is taken as it is; where dtypes differ, both become the wider."""
+def _tensors(z_a: Tensor, z_b: Tensor) -> list[Tensor]:
     for z in (z_a, z_b):
         if not isinstance(z, Tensor):
             raise TypeError(f"barlow_twins: views must be tensors; got {type(z).__name__}")
-    if z_a.dtype == z_b.dtype or not torch.is_autocast_enabled(z_a.device.type):
-        return z_a, z_b
-    wide = torch.promote_types(z_a.dtype, z_b.dtype)
-    return z_a.to(wide), z_b.to(wide)
+    return promoted([z_a, z_b])
 
 
 def _check(z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float) -> None:
-    if z_a.dim() != 2 or 0 in z_a.shape or z_a.dtype not in _DTYPES:
+    if z_a.dim() != 2 or 0 in z_a.shape or z_a.dtype not in DTYPES:
         wanted = "(N, D) of float32, float64, bfloat16 or float16, not empty"
         raise ValueError(f"barlow_twins: z_a must be {wanted}; got {tuple(z_a.shape)} {z_a.dtype}")
     if (z_a.shape, z_a.dtype, z_a.device) != (z_b.shape, z_b.dtype, z_b.device):
-        got = f"{tuple(z_a.shape)} {z_a.dtype} on {z_a.device} and {tuple(z_b.shape)} {z_b.dtype} on {z_b.device}"
+        got = f"{describe(z_a)} and {describe(z_b)}"
         raise ValueError(f"barlow_twins: z_a and z_b must share shape, dtype and device; got {got}")
     if not (math.isfinite(lambd) and math.isfinite(scale) and 0 < eps < math.inf):
         raise ValueError(
             f"barlow_twins: lambd, scale and eps must be finite and eps positive; got {lambd}, {scale} and {eps}"
         )
-
-
-def _dense_rows(tensor: Tensor) -> Tensor:
-    return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ._library import native, when_loaded
+from ._rows import DTYPES, dense_rows, describe, promoted, unit_rows
 from .graph import ViewGraph
 
 _REDUCTIONS = ("none", "sum", "mean")
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _DSSL = ViewGraph.dssl()
 
 
@@ -42,13 +42,14 @@ def directional_loss(
         NotImplementedError: when differentiated twice.
     """
     predictions, targets = _views(predictions, "predictions"), _views(targets, "targets")
-    predictions, targets = _promoted(predictions, targets)
+    views = promoted([*predictions, *targets])
+    predictions, targets = views[: len(predictions)], views[len(predictions) :]
     _check(predictions, targets, graph, weights, reduction)
     if not native() or predictions[0].device.type != "cpu":  # there are no CUDA kernels yet
         return directional_loss_reference(predictions, targets, graph, weights, reduction)
     loss, _ = torch.ops.dssl_ops.directional_loss(
-        [_dense_rows(p) for p in predictions[: max(1, graph.predictions)]],
-        [_dense_rows(t.detach()) for t in targets[: graph.targets]],
+        [dense_rows(p) for p in predictions[: max(1, graph.predictions)]],
+        [dense_rows(t.detach()) for t in targets[: graph.targets]],
         [view for i, j, _ in graph.edges for view in (i, j)],
         [weight for _, _, weight in graph.edges],
         None if weights is None else weights.to(torch.float64).contiguous(),
@@ -69,20 +70,11 @@ def directional_loss_reference(
     wide = torch.float64 if predictions[0].dtype == torch.float64 else torch.float32
     rows = predictions[0].new_zeros(predictions[0].shape[0], dtype=wide)
     for e, (i, j, weight) in enumerate(graph.edges):
-        cosine = (_unit_rows(predictions[i].to(wide)) * _unit_rows(targets[j].detach().to(wide))).sum(dim=1)
+        cosine = (unit_rows(predictions[i].to(wide)) * unit_rows(targets[j].detach().to(wide))).sum(dim=1)
         rows = rows - cosine * (weight if weights is None else weight * weights[e].to(wide))
     if reduction == "none":
         return rows
     return rows.sum() / (max(1, rows.shape[0]) if reduction == "mean" else 1)
-
-
-def _unit_rows(x: Tensor) -> Tensor:
-    # Divide by the largest entry first: squares then neither overflow nor vanish, and a zero row stays zero.
-    largest = x.detach().abs().amax(dim=1, keepdim=True) if x.shape[1] else x.new_zeros(x.shape[0], 1)
-    zero = largest == 0
-    scaled = x / largest.masked_fill(zero, 1)
-    squares = scaled.square().sum(dim=1, keepdim=True)
-    return (scaled * squares.masked_fill(zero, 1).rsqrt()).masked_fill(zero, 0)
 
 
 def _views(tensors: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
@@ -99,18 +91,6 @@ def _views(tensors: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
     return list(tensors)
 
 
-def _promoted(predictions: list[Tensor], targets: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Autocast rule: any dtype is taken as it is; where dtypes differ, all become the widest of them."""
-    views = [*predictions, *targets]
-    dtypes = {view.dtype for view in views}
-    if len(dtypes) <= 1 or not dtypes <= set(_DTYPES) or not torch.is_autocast_enabled(views[0].device.type):
-        return predictions, targets
-    wide = views[0].dtype
-    for view in views:
-        wide = torch.promote_types(wide, view.dtype)
-    return [p.to(wide) for p in predictions], [t.to(wide) for t in targets]
-
-
 def _check(predictions, targets, graph, weights, reduction) -> None:
     if not isinstance(graph, ViewGraph):
         raise TypeError(f"directional_loss: graph must be a ViewGraph; got {type(graph).__name__}")
@@ -120,7 +100,7 @@ def _check(predictions, targets, graph, weights, reduction) -> None:
         if len(views) < max(1, needed):
             raise ValueError(f"directional_loss: the graph needs {max(1, needed)} {name}; got {len(views)}")
     like = predictions[0]
-    if like.dim() != 2 or like.dtype not in _DTYPES:
+    if like.dim() != 2 or like.dtype not in DTYPES:
         raise ValueError(
             "directional_loss: predictions must be (B, D) of float32, float64, bfloat16 or float16; "
             f"got {tuple(like.shape)} {like.dtype}"
@@ -129,7 +109,7 @@ def _check(predictions, targets, graph, weights, reduction) -> None:
         if (view.shape, view.dtype, view.device) != (like.shape, like.dtype, like.device):
             raise ValueError(
                 "directional_loss: predictions and targets must share shape, dtype and device; "
-                f"got {_describe(like)} and {_describe(view)}"
+                f"got {describe(like)} and {describe(view)}"
             )
     if weights is not None:
         _check_weights(weights, len(graph.edges), like)
@@ -142,18 +122,10 @@ def _check_weights(weights: Tensor, edges: int, like: Tensor) -> None:
     if tuple(weights.shape) not in shapes or not weights.is_floating_point() or weights.device != like.device:
         raise ValueError(
             f"directional_loss: weights must be floating point of shape {shapes[0]} or {shapes[1]} on {like.device}; "
-            f"got {_describe(weights)}"
+            f"got {describe(weights)}"
         )
     if weights.requires_grad:
         raise ValueError("directional_loss: weights get no gradient; got weights that require one: detach them")
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}"
-
-
-def _dense_rows(tensor: Tensor) -> Tensor:
-    return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ._library import native, when_loaded
+from ._rows import DTYPES, dense_rows, describe, promoted, unit_rows
 from .global_negatives import gather_rows, scaled_to_ranks, sum_over_ranks
 
 _REDUCTIONS = ("none", "sum", "mean")
-_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class ContrastiveResult(NamedTuple):
@@ -51,7 +51,7 @@ def nt_xent(
         TypeError, ValueError: for inputs, a temperature or a reduction that do not fit.
         NotImplementedError: when differentiated twice.
     """
-    z_a, z_b = _promoted([z_a, z_b], "nt_xent")
+    z_a, z_b = _tensors([z_a, z_b], "nt_xent")
     _check("nt_xent", {"z_a": z_a, "z_b": z_b}, reduction)
     if z_a.shape != z_b.shape:
         raise ValueError(f"nt_xent: z_a and z_b must share their shape; got {tuple(z_a.shape)} and {tuple(z_b.shape)}")
@@ -91,7 +91,7 @@ def info_nce(
             group and in_batch the keys of all ranks are negatives; the queue is each rank's own.
     """
     given = [queries, keys] if queue is None else [queries, keys, queue]
-    given = _promoted(given, "info_nce")
+    given = _tensors(given, "info_nce")
     queries, keys = given[:2]
     queue = None if queue is None else given[2].detach()
     _check("info_nce", dict(zip(("queries", "keys", "queue"), given)), reduction)
@@ -127,8 +127,8 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
     if not columns:
         positive, excluded = torch.arange(count).roll(count // 2), torch.arange(count)
     wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
-    x = _unit_rows(rows.to(wide))
-    y = _unit_rows(torch.cat([*columns, *([] if queue is None else [queue])]).to(wide)) if columns else x
+    x = unit_rows(rows.to(wide))
+    y = unit_rows(torch.cat([*columns, *([] if queue is None else [queue])]).to(wide)) if columns else x
     cosine = x @ y.t()
     never = torch.arange(y.shape[0]) < positives_only
     never = never | (torch.arange(y.shape[0]) == excluded[:, None]) | (torch.arange(y.shape[0]) == positive[:, None])
@@ -145,8 +145,8 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
 def _loss(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, return_stats):
     arguments = (rows, columns, queue, positive, excluded, positives_only, temperature, decoupled)
     if native():
-        rows, columns = [_dense_rows(x) for x in rows], [_dense_rows(y) for y in columns]
-        arguments = (rows, columns, None if queue is None else _dense_rows(queue), *arguments[3:])
+        rows, columns = [dense_rows(x) for x in rows], [dense_rows(y) for y in columns]
+        arguments = (rows, columns, None if queue is None else dense_rows(queue), *arguments[3:])
         chosen = _REDUCTIONS.index(reduction)
         loss, positives, negatives, hits = torch.ops.dssl_ops.nt_xent(*arguments, chosen, return_stats)
     else:
@@ -175,26 +175,11 @@ def _over_ranks(result: ContrastiveResult, total: int, group, reduction: str, re
     return ContrastiveResult(loss, log_sum_exp, sum_over_ranks(hits, group) / max(1, total))
 
 
-def _unit_rows(x: Tensor) -> Tensor:
-    # Divide by the largest entry first: squares then neither overflow nor vanish, and a zero row stays zero.
-    largest = x.detach().abs().amax(dim=1, keepdim=True) if x.shape[1] else x.new_zeros(x.shape[0], 1)
-    zero = largest == 0
-    scaled = x / largest.masked_fill(zero, 1)
-    squares = scaled.square().sum(dim=1, keepdim=True)
-    return (scaled * squares.masked_fill(zero, 1).rsqrt()).masked_fill(zero, 0)
-
-
-def _promoted(tensors: list[Tensor], op: str) -> list[Tensor]:
-    """Autocast rule: any dtype is taken as it is; where dtypes differ, all become the widest of them."""
+def _tensors(tensors: list[Tensor], op: str) -> list[Tensor]:
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{op}: inputs must be tensors; got {type(tensor).__name__}")
-    wide = tensors[0].dtype
-    if all(tensor.dtype == wide for tensor in tensors) or not torch.is_autocast_enabled(tensors[0].device.type):
-        return tensors
-    for tensor in tensors:
-        wide = torch.promote_types(wide, tensor.dtype)
-    return [tensor.to(wide) for tensor in tensors]
+    return promoted(tensors)
 
 
 def _temperature(temperature: float | Tensor, like: Tensor, op: str) -> Tensor:
@@ -213,22 +198,14 @@ def _check(op: str, tensors: dict[str, Tensor], reduction: str) -> None:
     if reduction not in _REDUCTIONS:
         raise ValueError(f"{op}: reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
     (first, like), *others = tensors.items()
-    if like.dim() != 2 or like.dtype not in _DTYPES:
+    if like.dim() != 2 or like.dtype not in DTYPES:
         wanted = "(N, D) of float32, float64, bfloat16 or float16"
-        raise ValueError(f"{op}: {first} must be {wanted}; got {_describe(like)}")
+        raise ValueError(f"{op}: {first} must be {wanted}; got {describe(like)}")
     for name, tensor in others:
         same = (tensor.dtype, tensor.device) == (like.dtype, like.device)
         if not same or tensor.dim() != 2 or tensor.shape[1] != like.shape[1]:
-            got = f"{_describe(like)} and {_describe(tensor)}"
+            got = f"{describe(like)} and {describe(tensor)}"
             raise ValueError(f"{op}: {first} and {name} must share width, dtype and device; got {got}")
-
-
-def _describe(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}"
-
-
-def _dense_rows(tensor: Tensor) -> Tensor:
-    return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
 
 
 def _setup_context(ctx, inputs, output) -> None:

@@ -65,12 +65,7 @@ DSSL_HD Pixel to_rgb(Hsv hsv) {
   return {r, g, b};
 }
 
-// torchvision's adjust_hue on PIL images: the 8-bit hue wraps around; `offset` = trunc(255 * shift) mod 256.
-DSSL_HD Pixel shift_hue(Pixel p, int offset) {
-  const Hsv hsv = to_hsv(p);
-  return to_rgb({(hsv.h + offset) & 255, hsv.s, hsv.v});
-}
-
+// torchvision's adjust_hue on PIL images: between to_hsv and to_rgb the 8-bit hue turns by trunc(255 * shift) mod 256.
 DSSL_HD int hue_offset(double shift) { return static_cast<int>(shift * 255) & 255; }
 
 }  // namespace dssl::augment
