@@ -15,7 +15,7 @@ from .program import AFFINE_OPS, OPCODES
 FIXED, RANDOM_RESIZED_CROP, COLOR_JITTER, GAUSSIAN_BLUR, RANDOM_OPS, JIGSAW, CHOICE = range(7)
 HEADER = 4
 # Kinds of value of an entry of RANDOM_OPS.
-PLAIN, TRUNCATED, CUTOUT, NO_VALUE = range(4)
+PLAIN, TRUNCATED, CUTOUT, NO_VALUE, BITS = range(5)
 ENTRY_WORDS = 6
 
 _AFFINE_OPCODES = {OPCODES[name] for name in AFFINE_OPS}
@@ -174,7 +174,8 @@ class _Sampler:
                 for side, word in ((self.width, words[1]), (self.height, words[2]))
             )
             return x0, y0, min(self.width, x0 + value), min(self.height, y0 + value)
-        return {PLAIN: (value,), TRUNCATED: (math.trunc(value),), NO_VALUE: ()}[kind]
+        whole = math.trunc(value)
+        return {PLAIN: (value,), TRUNCATED: (whole,), NO_VALUE: (), BITS: (max(1, whole),)}[kind]
 
     def jigsaw(self, parameters: Sequence[float]) -> Iterator[Step]:
         p, grid = parameters[0], int(parameters[1])

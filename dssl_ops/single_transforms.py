@@ -1,4 +1,4 @@
-"""The single transforms: one random step each, or one block of them (RandAugment, ColorJitter)."""
+"""The single transforms: one random step each, or one block of them (ColorJitter)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from .augment import PILLOW_13, interpolation_number
-from .augment_sample import COLOR_JITTER, GAUSSIAN_BLUR, JIGSAW, RANDOM_OPS, RANDOM_RESIZED_CROP
+from .augment_sample import COLOR_JITTER, GAUSSIAN_BLUR, JIGSAW, RANDOM_RESIZED_CROP
 from .instructions import Listing, Transform
-from .op_sets import OP_SETS
 from .program import MAX_GRID, MAX_SIDE, MAX_VALUE, require
 
 Range = tuple[float, float]
-MAX_OPS = 2048  # two blocks each, of the 4096 that one step can draw
 
 
 def check_probability(op: str, p: float, name: str = "p") -> None:
@@ -25,7 +23,7 @@ def is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_VALUE
 
 
-def _is_whole(value) -> bool:
+def is_whole(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -41,8 +39,8 @@ def _check_range(op: str, name: str, pair: Range, low: float, high: float = math
 
 
 def _pair_size(op: str, size: int | tuple[int, int]) -> tuple[int, int]:
-    pair = (size, size) if _is_whole(size) else size
-    good = isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_whole, pair))
+    pair = (size, size) if is_whole(size) else size
+    good = isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_whole, pair))
     good = good and min(pair) >= 1 and max(pair) <= MAX_SIDE
     require(good, f"{op}: size must be a whole number or (height, width) in 1..{MAX_SIDE}; got {size!r}")
     return tuple(pair)
@@ -180,29 +178,6 @@ class RandomResizedCrop(Transform):
 
 
 @dataclass(frozen=True)
-class RandAugment(Transform):
-    """n operations drawn uniformly with replacement from an op set, all at magnitude m in [0, 30] (see op_sets)."""
-
-    n: int = 2
-    m: float = 5
-    op_set: str = "author16"
-    interpolation: str = "nearest"
-
-    def __post_init__(self):
-        require(_is_whole(self.n) and 1 <= self.n <= MAX_OPS, f"RandAugment: n must be in 1..{MAX_OPS}; got {self.n!r}")
-        require(is_number(self.m) and 0 <= self.m <= 30, f"RandAugment: m must be in [0, 30]; got {self.m!r}")
-        require(self.op_set in OP_SETS, f"RandAugment: op_set must be one of {', '.join(OP_SETS)}; got {self.op_set!r}")
-        require(self.op_set != "ra14" or self.m == int(self.m), f"RandAugment: m of ra14 must be whole; got {self.m!r}")
-        interpolation_number("RandAugment", self.interpolation)
-
-    def instructions(self, listing: Listing) -> None:
-        entries = OP_SETS[self.op_set](self.m, listing.height, listing.width)
-        filter_number = interpolation_number("RandAugment", self.interpolation)
-        always = 1.0
-        listing.add(RANDOM_OPS, self.n, always, filter_number, *itertools.chain(*(entry.words() for entry in entries)))
-
-
-@dataclass(frozen=True)
 class Jigsaw(Transform):
     """Permute the tiles of a grid x grid cut, uniformly among tiles of equal size, with probability p."""
 
@@ -211,7 +186,7 @@ class Jigsaw(Transform):
 
     def __post_init__(self):
         require(
-            _is_whole(self.grid) and 1 <= self.grid <= MAX_GRID,
+            is_whole(self.grid) and 1 <= self.grid <= MAX_GRID,
             f"Jigsaw: grid must be in 1..{MAX_GRID}; got {self.grid!r}",
         )
         check_probability("Jigsaw", self.p)

@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import io
+import math
 import os
 import zipfile
 from functools import lru_cache
@@ -29,6 +30,13 @@ def photographs():
         images = [Image.open(io.BytesIO(archive.read(name))) for name in names]
         arrays = [np.array(image if image.mode == "L" else image.convert("RGB")) for image in images]
     return [torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous() for array in arrays]
+
+
+def chi_square(counts, expected):
+    """Whether the counts are what the expected numbers allow, to about 4 sigma."""
+    statistic = sum((counts.get(key, 0) - n) ** 2 / n for key, n in expected.items())
+    freedom = len(expected) - 1
+    return set(counts) <= set(expected) and statistic < freedom + 4 * math.sqrt(2 * freedom)
 
 
 # Relative errors (norm of the difference over norm of the truth) that a loss and its gradient may have against float64

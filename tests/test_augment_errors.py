@@ -107,7 +107,7 @@ ERRORS = [
     (lambda: RandAugment(2, 31), r"RandAugment: m must be in \[0, 30\]; got 31"),
     (lambda: RandAugment(2, float("nan")), r"RandAugment: m must be in \[0, 30\]; got nan"),
     (lambda: RandAugment(2, 4.5, "ra14"), r"RandAugment: m of ra14 must be whole; got 4.5"),
-    (lambda: RandAugment(2, 5, "timm"), r"RandAugment: op_set must be one of author16, ra14; got 'timm'"),
+    (lambda: RandAugment(2, 5, "timm"), r"RandAugment: op_set must be one of author16, ra14, ua15; got 'timm'"),
     (lambda: RandAugment(2, 5, interpolation="cubic"), r"RandAugment: interpolation must be one of .*; got 'cubic'"),
     (lambda: Jigsaw(0), r"Jigsaw: grid must be in 1..64; got 0"),
     (lambda: Jigsaw(9)(RGB, seed=0), r"Jigsaw: grid must be at most the side; got 9 for images of 8x8"),

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 import torch
-from checks import needs_native
+from checks import chi_square, needs_native
 
-from dssl_ops.augment_sample import augment_sample_reference, philox
+from dssl_ops.augment_sample import TRUNCATED, augment_sample_reference, philox
 from dssl_ops.instructions import Listing
 from dssl_ops.op_sets import OP_SETS
 from dssl_ops.program import NAMES, OPCODES
@@ -23,9 +23,11 @@ from dssl_ops.transforms import (
     Jigsaw,
     MultiView,
     RandAugment,
+    RandomApply,
     RandomResizedCrop,
     Solarize,
     StandardView,
+    UniformAugment,
 )
 
 ONES = 0xFFFFFFFF
@@ -66,6 +68,11 @@ KINDS = {
     "choice": Choice((RandAugment(1), Compose(()), Compose((HorizontalFlip(), Jigsaw(2)))), (0.5, 0.1, 0.4)),
     "nested choice": Compose((Choice((Choice((Solarize(1), Solarize(2))), Solarize(3))), HorizontalFlip())),
     "ra14": Compose((RandomResizedCrop((32, 48)), RandAugment(4, 9, "ra14", "bilinear"))),
+    "operations half of the time": RandAugment(3, 9, p=0.5),
+    "uniform": UniformAugment(3, "author16"),
+    "uniform ua15": Compose((RandomResizedCrop((32, 48)), UniformAugment())),
+    "random apply": Compose((RandomApply((Solarize(1), HorizontalFlip()), 0.3), Solarize(2, 0.5))),
+    "byol": MultiView(StandardView.byol(24), 4),
     "directed": DirectedViews(StandardView.imagenet(24), Compose((RandAugment(2, 5), Jigsaw(4)))),
     "directed choice": DirectedViews(StandardView(32), Choice((RandAugment(2, 9, "ra14"), Jigsaw(5)), (0.9, 0.1))),
     "multi": MultiView(Compose((StandardView.cifar10(), RandAugment())), 3),
@@ -105,6 +112,7 @@ def test_samplers_agree_on_several_sizes_and_on_drawn_probabilities():
         [OPCODES["Cutout"], 0, 0, 20, 0, 2],
         [OPCODES["Invert"], 0, 0, 0, 0, 3],
         [OPCODES["TranslateX"], 1.0, 0, 0.9, 1, 1],
+        [OPCODES["Posterize"], 0, 0, 4, 0, 4],
     ]
     listing.add(4, 5, -1, 3, *itertools.chain(*entries))
     words = torch.tensor(listing.words, dtype=torch.float64)
@@ -126,13 +134,6 @@ def test_positions_in_the_counter_are_static():
     assert tails[0] == tails[1] == tails[2]
 
 
-def chi_square(counts, expected):
-    """Whether the counts are what the expected numbers allow, to about 4 sigma."""
-    statistic = sum((counts.get(key, 0) - n) ** 2 / n for key, n in expected.items())
-    freedom = len(expected) - 1
-    return set(counts) <= set(expected) and statistic < freedom + 4 * math.sqrt(2 * freedom)
-
-
 @pytest.mark.parametrize("op_set", OP_SETS)
 def test_operations_and_signs_are_drawn_evenly(op_set):
     entries = OP_SETS[op_set](9, 32, 32)
@@ -145,6 +146,7 @@ def test_operations_and_signs_are_drawn_evenly(op_set):
         values = Counter(step[1][0] for step in firsts + seconds if step[0] == entry.name and step[1])
         if entry.signed:
             both = {entry.base + entry.low, entry.base - entry.low}
+            both = {math.trunc(value) for value in both} if entry.kind == TRUNCATED else both
             assert chi_square(values, dict.fromkeys(both, sum(values.values()) / 2)), entry
         elif entry.name != "Cutout":
             assert len(values) <= 1, entry

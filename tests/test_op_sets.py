@@ -1,11 +1,13 @@
-"""Both op sets through the whole pipeline against what they claim to be.
+"""The op sets through the whole pipeline against what they claim to be.
 
 author16: Pillow code typed here anew from the authors' list (rand_aug_custom.py of the paper's repository); ra14:
-torchvision's own RandAugment code on Pillow images. What was drawn (name, sign, cutout place) is read off the sampled
-program; every magnitude comes from the other side.
+torchvision's own RandAugment code on Pillow images; ua15: the same Pillow code at the ranges of UniformAugment's list.
+What was drawn (name, sign, cutout place) is read off the sampled program; every magnitude of RandAugment comes from the
+other side, those of UniformAugment are read off too (their law: test_uniform_augment.py).
 """
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ import torch
 from augment_cases import batches
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from dssl_ops.op_sets import ra14
-from dssl_ops.transforms import RandAugment
+from dssl_ops.op_sets import OP_SETS, ra14
+from dssl_ops.transforms import RandAugment, UniformAugment
 
 
 def affine(image, *matrix):
@@ -55,12 +57,21 @@ AUTHOR16 = {
 }
 
 
-def author16(image, name, values, m):
-    operation, low, high, signed = AUTHOR16[name]
+def author16(image, name, values, m, ranges=AUTHOR16):
+    operation, low, high, signed = ranges[name]
     value = (float(m) / 30) * float(high - low) + low
     if signed and values[0] < 0:
         value = -value
     return operation(image, value, *values[:2]) if name == "Cutout" else operation(image, value)
+
+
+def at_drawn_value(image, name, values):
+    if name == "Identity":
+        return image
+    if name == "Cutout":
+        x0, y0, x1, y1 = values
+        return cutout(image, max(x1 - x0, y1 - y0), x0, y0)
+    return AUTHOR16[name][0](image, *values[:1] or (0,))
 
 
 def to_pillow(image):
@@ -112,6 +123,34 @@ def test_ra14_equals_torchvision(m):
         names += assert_replays(images, RandAugment(2, m, "ra14", interpolation), replay, seed)
     counts = {name: names.count(name) for name in space}
     assert sum(counts.values()) == len(names) == 4400 and min(counts.values()) > 240, counts
+
+
+@pytest.mark.parametrize("op_set", ["author16", "ra14", "ua15"])
+def test_uniform_augment_equals_pillow(op_set):
+    """8 operations on 2,200 images, half of them applied: at least 500 images per operation of each set."""
+    names = []
+    for seed, images in enumerate(batches()):
+        names += assert_replays(images, UniformAugment(8, op_set), at_drawn_value, seed)
+    counts = Counter(names)
+    expected = {entry.name for entry in OP_SETS[op_set](9, 32, 32)}
+    assert set(counts) == expected and min(counts.values()) > 450, counts
+    assert abs(len(names) - 8800) < 4 * math.sqrt(17600 / 4)
+
+
+@pytest.mark.parametrize("m", [0, 5, 30])
+def test_ua15_equals_pillow_at_its_ranges(m):
+    """Parts of the width and height for translation and cutout, 4 to 8 bits, 15 operations."""
+    ranges = {
+        **AUTHOR16,
+        "Posterize": (AUTHOR16["Posterize"][0], 4, 8, False),
+        "TranslateX": (lambda image, v: affine(image, 1, 0, v * image.width, 0, 1, 0), 0, 0.45, True),
+        "TranslateY": (lambda image, v: affine(image, 1, 0, 0, 0, 1, v * image.height), 0, 0.45, True),
+        "Cutout": (lambda image, v, x0, y0: cutout(image, v * image.width, x0, y0), 0, 0.2, False),
+    }
+    names = []
+    for seed, images in enumerate(batches()[1::2]):
+        names += assert_replays(images, RandAugment(2, m, "ua15"), lambda *step: author16(*step, m, ranges), seed)
+    assert set(names) == set(AUTHOR16) - {"SolarizeAdd"} and min(Counter(names).values()) > 90, Counter(names)
 
 
 @pytest.mark.parametrize("m", range(31))

@@ -55,6 +55,8 @@ def replayed_by_torchvision(functional, image, steps):
             image = functional.rgb_to_grayscale(image, len(image.getbands()))
         elif name == "GaussianBlur":  # the authors' blur; torchvision's is another
             image = image.filter(ImageFilter.GaussianBlur(radius=values[0]))
+        elif name == "Solarize":
+            image = functional.solarize(image, *values)
         elif name != "Emit":
             image = adjust[name](image, *values)
     return image

@@ -139,10 +139,11 @@ class Sampler {
   }
 
   void add_entry(Opcode opcode, int kind, double value, const Words& words, double interpolation) {
-    enum Kind { kValue, kInteger, kBox, kNone };
+    enum Kind { kValue, kInteger, kBox, kNone, kBits };
     if (kind == kNone) return steps_.add(opcode);
     if (kind == kBox) return add_cutout(value, words);
-    if (kind == kInteger) value = std::trunc(value);
+    if (kind == kInteger || kind == kBits) value = std::trunc(value);
+    if (kind == kBits) value = std::max(1.0, value);
     if (opcode >= kRotate && opcode <= kTranslateY) return steps_.add(opcode, value, interpolation);
     steps_.add(opcode, value);
   }
