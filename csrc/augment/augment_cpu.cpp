@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "../common/checks.h"
+#include "../common/pages.h"
 #include "canvas.h"
 
 namespace dssl::augment {
@@ -131,6 +132,7 @@ Tensor augment_cpu(Tensor images, Tensor opcodes, Tensor step_offsets, Tensor va
     require(table->size(0) == batch.channels && table->size(1) == 256, "augment: table must be (C, 256)");
   }
   const Tensor out = make_output(batch, dtype);
+  prefer_huge_pages(out.mutable_data_ptr(), out.numel() * static_cast<int64_t>(out.element_size()));
   const Tensor* entries = table.has_value() ? &*table : nullptr;
   int64_t faulty = -1;
   switch (dtype) {

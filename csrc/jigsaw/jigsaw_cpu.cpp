@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "../common/checks.h"
+#include "../common/pages.h"
 
 namespace dssl::jigsaw {
 namespace {
@@ -61,6 +62,7 @@ Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
   check_permutations(permutation, layout, grid);
   Tensor out = torch::stable::empty_like(images);
   const int64_t bytes = layout.planes * layout.height * layout.width * layout.pixel;
+  prefer_huge_pages(out.mutable_data_ptr(), images.size(0) * bytes);
   const char* from = static_cast<const char*>(images.const_data_ptr());
   char* to = static_cast<char*>(out.mutable_data_ptr());
   const int64_t* source = permutation.const_data_ptr<int64_t>();
