@@ -92,7 +92,10 @@ class Choice(Transform):
     def __post_init__(self):
         transforms = check_transforms("Choice", self.transforms)
         require(len(transforms) > 0, "Choice: transforms must not be empty")
-        probabilities = tuple(self.probabilities or [1 / len(transforms)] * len(transforms))
+        probabilities = self.probabilities or [1 / len(transforms)] * len(transforms)
+        is_list = isinstance(probabilities, Sequence)
+        require(is_list, f"Choice: probabilities must be a list of numbers; got {probabilities!r}")
+        probabilities = tuple(probabilities)
         for p in probabilities:
             check_probability("Choice", p, "every probability")
         require(

@@ -8,6 +8,7 @@ Every transform is immutable, compares by value, and its repr makes it again.
 
 from .compose import Choice, Compose, Normalize, RandomApply
 from .instructions import Transform
+from .policy import policy
 from .random_ops import RandAugment, UniformAugment
 from .single_transforms import (
     ColorJitter,
@@ -39,4 +40,5 @@ __all__ = [
     "Transform",
     "UniformAugment",
     "Views",
+    "policy",
 ]
