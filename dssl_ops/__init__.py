@@ -5,6 +5,7 @@ from .augment import augment, augment_reference, image_op
 from .barlow_twins import barlow_twins, barlow_twins_reference
 from .directional_loss import directional_loss, directional_loss_reference
 from .graph import ViewGraph
+from .images import RaggedImages
 from .jigsaw import jigsaw, jigsaw_reference
 from .key_queue import KeyQueue
 from .nt_xent import ContrastiveResult, info_nce, nt_xent, nt_xent_reference
@@ -14,6 +15,7 @@ __all__ = [
     "ContrastiveResult",
     "KeyQueue",
     "Program",
+    "RaggedImages",
     "ViewGraph",
     "augment",
     "augment_reference",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._library import native, when_loaded
 from .augment_reference import augment_reference
+from .images import Images, Source, check_image
 from .program import (
     AFFINE_OPS,
     INTERPOLATION,
@@ -31,59 +32,78 @@ PILLOW_13 = 13  # resize's pass order, the only point where the Pillow version s
 
 
 def augment(
-    images: Tensor,
+    images: Images,
     program: Program,
     *,
     table: Tensor | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Run program i on image i and return its views, (views, B, C, height, width).
 
-    images: uint8 (B, C, H, W) on the CPU, C in {1, 3}, any strides. Result: uint8, or with `table`, a (C, 256)
-    lookup of float32, bfloat16 or float16 (see `normalization_table`), that dtype. memory_format is that of every
-    (B, C, height, width) view. Raises ValueError for a wrong dtype, shape, device or number of programs, and
-    RuntimeError (native) or ValueError (reference) where a step does not fit its image: a crop outside it, a view of
-    another size.
+    images: uint8 on the CPU, C in {1, 3}: (B, C, H, W) of any strides, or a list of (C, H_i, W_i), or RaggedImages.
+    Result: uint8, or with `table`, a (C, 256) lookup of float32, bfloat16 or float16 (see `normalization_table`), that
+    dtype. memory_format is that of every (B, C, height, width) view. out: the tensor to write and return, of that
+    shape and dtype, every view contiguous or channels_last, apart from the images. No images in a list count as RGB.
+    Raises ValueError for a wrong dtype, shape, device or number of programs, and RuntimeError (native) or ValueError
+    (reference) where a step does not fit its image: a crop outside it, a view of another size.
     """
-    check_images("augment", images)
+    source = Source.of("augment", images)
     require(isinstance(program, Program), f"augment: program must be a Program; got {type(program).__name__}")
     require(
-        len(program) == len(images),
-        f"augment: there must be one program per image; got {len(program)} for {len(images)} images",
+        len(program) == len(source),
+        f"augment: there must be one program per image; got {len(program)} for {len(source)} images",
     )
-    _check_table(table, images.shape[1])
+    _check_table(table, source.channels)
+    shape = (program.views, len(source), source.channels, program.height, program.width)
+    out = output("augment", source, shape, torch.uint8 if table is None else table.dtype, memory_format, out)
+    if not native():
+        return out.copy_(augment_reference(images, program, table=table))
+    tensors = (program.opcodes, program.step_offsets, program.values, program.value_offsets)
+    torch.ops.dssl_ops.augment.default(source.dense(), source.packed, *tensors, table, out)
+    return out
+
+
+def output(
+    op: str,
+    source: Source,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
+    out: Tensor | None,
+) -> Tensor:
+    """`out` if it can take views of this shape (views, B, C, height, width) and dtype, or a new tensor for them."""
     require(
         memory_format in (torch.contiguous_format, torch.channels_last),
-        f"augment: memory_format must be contiguous_format or channels_last; got {memory_format}",
+        f"{op}: memory_format must be contiguous_format or channels_last; got {memory_format}",
     )
-    if not native():
-        return augment_reference(images, program, table=table, memory_format=memory_format)
-    if not images.is_contiguous(memory_format=torch.channels_last):
-        images = images.contiguous()
-    return torch.ops.dssl_ops.augment(
-        images,
-        program.opcodes,
-        program.step_offsets,
-        program.values,
-        program.value_offsets,
-        table,
-        program.views,
-        program.height,
-        program.width,
-        memory_format == torch.channels_last,
+    if out is None:
+        if memory_format == torch.contiguous_format:
+            return torch.empty(shape, dtype=dtype)
+        views, batch, channels, height, width = shape
+        return torch.empty((views, batch, height, width, channels), dtype=dtype).permute(0, 1, 4, 2, 3)
+    require(
+        memory_format == torch.contiguous_format,
+        f"{op}: out says its own memory format; got memory_format {memory_format} besides",
     )
+    good = isinstance(out, Tensor) and out.shape == shape and out.dtype == dtype and out.device.type == "cpu"
+    require(good, f"{op}: out must be {dtype} {shape} on the CPU; got {_described(out)}")
+    dense = out.is_contiguous() or out.permute(0, 1, 3, 4, 2).is_contiguous()
+    require(dense, f"{op}: every view of out must be contiguous or channels_last; got strides {out.stride()}")
+    require(not out.requires_grad, f"{op}: out must not require a gradient; got one that does")
+    require(not source.overlaps(out), f"{op}: out must not share memory with the images; got one that does")
+    return out
+
+
+def _described(out) -> str:
+    return f"{out.dtype} {tuple(out.shape)} on {out.device}" if isinstance(out, Tensor) else type(out).__name__
 
 
 @when_loaded
 def _register_fake() -> None:
     @torch.library.register_fake("dssl_ops::augment")
-    def _(images, opcodes, step_offsets, values, value_offsets, table, views, height, width, channels_last):
-        batch, channels = images.shape[:2]
-        dtype = images.dtype if table is None else table.dtype
-        if channels_last:
-            packed = images.new_empty((views, batch, height, width, channels), dtype=dtype)
-            return packed.permute(0, 1, 4, 2, 3)
-        return images.new_empty((views, batch, channels, height, width), dtype=dtype)
+    def _(images, sizes, opcodes, step_offsets, values, value_offsets, table, out):
+        return None
 
 
 def image_op(
@@ -106,7 +126,7 @@ def image_op(
     interpolation: "nearest" (the default), "bilinear" or "bicubic" for the affine steps; "bilinear" (the default)
     or "bicubic" for ResizedCrop. Raises ValueError with the step's name for anything else.
     """
-    check_images("image_op", images)
+    check_image("image_op", "images", images, "(B, C, H, W)")
     known = [step for step in NAMES if step not in ("Source", "Emit")]
     require(name in known, f"image_op: unknown step {name!r}; known are {', '.join(known)}")
     require(
@@ -224,21 +244,6 @@ def normalization_table(
     )
     scaled = torch.arange(256, dtype=torch.float32).expand(channels, 256) * (1.0 / 255.0)
     return ((scaled - mean) / std).to(dtype)
-
-
-def check_images(op: str, images: Tensor) -> None:
-    """Raise ValueError unless images are uint8 (B, C, H, W) on the CPU, C in {1, 3}, sides of 1 to 32768."""
-    require(
-        isinstance(images, Tensor), f"{op}: images must be a uint8 (B, C, H, W) tensor; got {type(images).__name__}"
-    )
-    good = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3)
-    good = good and min(images.shape[2:]) >= 1 and max(images.shape[2:]) <= MAX_SIDE
-    require(
-        good,
-        f"{op}: images must be uint8 (B, C, H, W) with C 1 or 3 and sides of 1 to {MAX_SIDE}; "
-        f"got {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}",
-    )
-    require(images.device.type == "cpu", f"{op}: images must be on the CPU; got {images.device}")
 
 
 def _check_table(table: Tensor | None, channels: int) -> None:

@@ -13,24 +13,25 @@ import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 
+from .images import Images, Source
 from .program import Program
 
 
 def augment_reference(
-    images: Tensor,
+    images: Images,
     program: Program,
     *,
     table: Tensor | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """`augment` through Pillow: uint8 (B, C, H, W) to (views, B, C, height, width)."""
-    batch, channels = images.shape[:2]
-    views = np.empty((program.views, batch, program.height, program.width, channels), dtype=np.uint8)
-    for index, array in enumerate(images.permute(0, 2, 3, 1).contiguous().numpy()):
-        _run(array, program.steps(index), views[:, index])
+    """`augment` through Pillow: (views, B, C, height, width) of a batch, a list or RaggedImages."""
+    source = Source.of("augment_reference", images)
+    views = np.empty((program.views, len(source), program.height, program.width, source.channels), dtype=np.uint8)
+    for index, image in enumerate(images):
+        _run(image.permute(1, 2, 0).contiguous().numpy(), program.steps(index), views[:, index])
     result = torch.from_numpy(views).permute(0, 1, 4, 2, 3)
     if table is not None:
-        result = torch.stack([table[c][result[:, :, c].long()] for c in range(channels)], dim=2)
+        result = torch.stack([table[c][result[:, :, c].long()] for c in range(source.channels)], dim=2)
     if memory_format == torch.channels_last:
         return result.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     return result.contiguous()

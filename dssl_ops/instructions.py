@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .augment import augment, check_images
+from .augment import augment
 from .augment_sample import FIXED, HEADER, augment_sample
+from .images import Images, RaggedImages, Source
 from .program import MAX_SIDE, OPCODES, Program, require
 
 VIEW_KEYS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
@@ -61,37 +62,48 @@ class Listing:
         self.height, self.width = self.source
 
 
-def draw_program(
-    build: Callable[[Listing], None],
-    source: Tensor | Sequence[tuple[int, int]],
-    seed: int,
-    epoch: int,
-    sample_ids: Tensor | Sequence[int] | int | None,
-) -> Program:
-    """Program of every image; `source` is the images, uint8 (B, C, H, W) or (C, H, W), or their sizes, B of (H, W)."""
-    sizes = _sizes(source)
+Ids = Tensor | Sequence[int] | int | None
+Drawable = Images | Tensor | Sequence[tuple[int, int]]  # images, or the (H, W) of each
+
+
+def draw_program(build: Callable[[Listing], None], source: Drawable, seed: int, epoch: int, sample_ids: Ids) -> Program:
+    """Program of every image; `source` is the images, as a call takes them, or their sizes, B of (H, W)."""
+    sizes, size = _sizes(source)
     ids = _sample_ids(sample_ids, len(sizes))
     seed = _integer("seed", seed, -(2**63), 2**64 - 1)
     epoch = _integer("epoch", epoch, 0, 2**32 - 1)
-    if _is_images(source):
-        size = source.shape[-2:]
-    else:
-        same = bool((sizes == sizes[:1]).all())  # of no images, too: their programs are none, whatever the size
-        size = (sizes[0].tolist() if len(sizes) else (MAX_SIDE, MAX_SIDE)) if same else (None, None)
     listing = Listing(*size)
     build(listing)
     tensors = augment_sample(listing.words, ids, sizes, seed, epoch)
     return Program(*tensors, listing.views, *listing.size)
 
 
-def make_views(build, normalize, images, seed, epoch, sample_ids, memory_format) -> Tensor:
-    """Views of the images, (views, B, C, H, W), or (views, C, H, W) of one unbatched image."""
-    batch = images.unsqueeze(0) if isinstance(images, Tensor) and images.dim() == 3 else images
-    check_images("transforms", batch)
-    program = draw_program(build, batch, seed, epoch, sample_ids)
-    table = normalize.table(batch.shape[1]) if normalize is not None else None
-    views = augment(batch, program, table=table, memory_format=memory_format)
-    return views if batch is images else views[:, 0]
+def make_views(build, normalize, images, seed, epoch, sample_ids, memory_format, out, one_view=False) -> Tensor:
+    """Views of the images, (views, B, C, H, W); of one unbatched image without the B, of one view without the first."""
+    single = isinstance(images, Tensor) and images.dim() == 3
+    source = Source.of("transforms", images.unsqueeze(0) if single else images)
+    program = draw_program(build, images, seed, epoch, sample_ids)
+    hidden = [0] * one_view + [1] * single
+    if out is not None:
+        shape = (program.views, len(source), source.channels, program.height, program.width)
+        out = _opened(out, shape, hidden)
+    table = normalize.table(source.channels) if normalize is not None else None
+    views = augment(
+        images.unsqueeze(0) if single else images, program, table=table, memory_format=memory_format, out=out
+    )
+    for dim in reversed(hidden):
+        views = views.select(dim, 0)
+    return views
+
+
+def _opened(out: Tensor, shape: tuple[int, ...], hidden: Sequence[int]) -> Tensor:
+    """`out` with the dimensions of size 1 that the caller does not see."""
+    shown = tuple(side for dim, side in enumerate(shape) if dim not in hidden)
+    came = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+    require(came == shown, f"transforms: out must be {shown}; got {came}")
+    for dim in hidden:
+        out = out.unsqueeze(dim)
+    return out
 
 
 class Transform:
@@ -106,34 +118,31 @@ class Transform:
         """Append this transform's instructions and leave the listing at the size that results."""
         raise NotImplementedError
 
-    def sample(
-        self,
-        source: Tensor | Sequence[tuple[int, int]],
-        *,
-        seed: int,
-        epoch: int = 0,
-        sample_ids: Tensor | Sequence[int] | int | None = None,
-        view: int = 0,
-    ) -> Program:
+    def sample(self, source: Drawable, *, seed: int, epoch: int = 0, sample_ids: Ids = None, view: int = 0) -> Program:
         """Draw the programs only, one per image or per (H, W) of `source`; see `__call__` for the rest."""
         return draw_program(self._build(view), source, seed, epoch, sample_ids)
 
     def __call__(
         self,
-        images: Tensor,
+        images: Images,
         *,
         seed: int,
         epoch: int = 0,
-        sample_ids: Tensor | Sequence[int] | int | None = None,
+        sample_ids: Ids = None,
         view: int = 0,
         memory_format: torch.memory_format = torch.contiguous_format,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """View of uint8 images (B, C, H, W) or (C, H, W), C in {1, 3}, on the CPU: uint8, or Normalize's dtype.
+        """View of uint8 images on the CPU, C in {1, 3}: uint8, or Normalize's dtype.
 
-        What is drawn depends on (seed, epoch, sample id, view) alone: not on the batch, its order, threads or any
-        global random state. sample_ids: int64 (B,), default 0..B-1. Raises ValueError for bad input.
+        images: (B, C, H, W), one (C, H, W), a list of (C, H_i, W_i), or RaggedImages. Images of several sizes need a
+        RandomResizedCrop first. What is drawn depends on (seed, epoch, sample id, view) and the image's size alone:
+        not on the batch, its order, threads or any global random state. sample_ids: int64 (B,), default 0..B-1.
+        out: the tensor to write and return, of the result's shape and dtype, contiguous or channels_last, apart from
+        the images; it says the memory format. Raises ValueError for bad input.
         """
-        return make_views(self._build(view), self.normalization, images, seed, epoch, sample_ids, memory_format)[0]
+        build = self._build(view)
+        return make_views(build, self.normalization, images, seed, epoch, sample_ids, memory_format, out, one_view=True)
 
     def _build(self, view: int) -> Callable[[Listing], None]:
         view = _integer("view", view, 0, VIEW_KEYS - 1)
@@ -146,15 +155,50 @@ class Transform:
         return build
 
 
+class SeveralViews:
+    """Makes several views of every image in one go; subclasses are frozen dataclasses with a `normalize`."""
+
+    def _build(self, listing: Listing) -> None:
+        """List the instructions of all views."""
+        raise NotImplementedError
+
+    def _gather(self, views: Tensor) -> tuple[Tensor, ...]:
+        return tuple(views)
+
+    def sample(self, source: Drawable, *, seed: int, epoch: int = 0, sample_ids: Ids = None) -> Program:
+        """Draw the programs only; arguments as those of Transform.sample."""
+        return draw_program(self._build, source, seed, epoch, sample_ids)
+
+    def __call__(
+        self,
+        images: Images,
+        *,
+        seed: int,
+        epoch: int = 0,
+        sample_ids: Ids = None,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        out: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The views of the images; arguments as those of Transform.__call__, `out` is one (views, B, C, H, W)."""
+        return self._gather(
+            make_views(self._build, self.normalize, images, seed, epoch, sample_ids, memory_format, out)
+        )
+
+
 def _is_images(source) -> bool:
-    return isinstance(source, Tensor) and source.dtype == torch.uint8
+    if isinstance(source, (list, tuple)):
+        return len(source) > 0 and isinstance(source[0], Tensor)
+    return isinstance(source, RaggedImages) or (isinstance(source, Tensor) and source.dtype == torch.uint8)
 
 
-def _sizes(source) -> Tensor:
+def _sizes(source: Drawable) -> tuple[Tensor, Sequence[int | None]]:
+    """(B, 2) sizes, and the one size that all images have, or (None, None)."""
     if _is_images(source):
-        batch = source.unsqueeze(0) if source.dim() == 3 else source
-        check_images("transforms", batch)
-        return torch.tensor(batch.shape[2:], dtype=torch.int64).repeat(len(batch), 1)
+        if isinstance(source, Tensor):
+            batch = source.unsqueeze(0) if source.dim() == 3 else source
+            return Source.of("transforms", batch).sizes(), source.shape[-2:]
+        sizes = Source.of("transforms", source).sizes()
+        return sizes, _one_size(sizes)
     try:
         sizes = torch.as_tensor(source)
     except (TypeError, ValueError, RuntimeError):
@@ -165,7 +209,14 @@ def _sizes(source) -> Tensor:
         good or sizes.numel() == 0,
         f"transforms: sizes must be (B, 2) whole numbers of at least 1; got {sizes.dtype} {tuple(sizes.shape)}",
     )
-    return sizes.to("cpu", torch.int64).contiguous()
+    sizes = sizes.to("cpu", torch.int64).contiguous()
+    return sizes, _one_size(sizes)
+
+
+def _one_size(sizes: Tensor) -> Sequence[int | None]:
+    if not bool((sizes == sizes[:1]).all()):
+        return None, None
+    return sizes[0].tolist() if len(sizes) else (MAX_SIDE, MAX_SIDE)  # of no images, any will do
 
 
 def _sample_ids(sample_ids, batch: int) -> Tensor:

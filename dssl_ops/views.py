@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from .augment import PILLOW_13
 from .compose import Compose, Normalize, check_transforms
-from .instructions import Listing, Transform, draw_program, make_views
-from .program import MAX_VIEWS, Program, require
+from .instructions import Listing, SeveralViews, Transform
+from .program import MAX_VIEWS, require
 from .random_ops import RandAugment
 from .single_transforms import (
     ColorJitter,
@@ -97,7 +96,7 @@ class Views(NamedTuple):
 
 
 @dataclass(frozen=True)
-class DirectedViews:
+class DirectedViews(SeveralViews):
     """The four views of DSSL (Eq. 3): v and v' from `standard`, and from each of them a heavier one by `heavy`.
 
     standard: one transform, or a pair of them: v is made by the first and v' by the second (as StandardView.byol's).
@@ -129,15 +128,8 @@ class DirectedViews:
         standard = Compose((RandAugment(2, 9), StandardView.imagenet(size)))
         return cls(standard, Compose((RandAugment(n, m), second, Jigsaw(4, 0.1))), normalize)
 
-    def sample(self, source, *, seed: int, epoch: int = 0, sample_ids=None) -> Program:
-        """Draw the programs only; arguments as those of Transform.sample."""
-        return draw_program(self._build, source, seed, epoch, sample_ids)
-
-    def __call__(
-        self, images: Tensor, *, seed: int, epoch: int = 0, sample_ids=None, memory_format=torch.contiguous_format
-    ) -> Views:
-        """The four views of images (B, C, H, W) or (C, H, W); arguments as those of Transform.__call__."""
-        return Views(*make_views(self._build, self.normalize, images, seed, epoch, sample_ids, memory_format))
+    def _gather(self, views: Tensor) -> Views:
+        return Views(*views)
 
     def _build(self, listing: Listing) -> None:
         # v and v^ are made first, then v' and v^': emitted in the order 0, 2, 1, 3.
@@ -153,7 +145,7 @@ class DirectedViews:
 
 
 @dataclass(frozen=True)
-class MultiView:
+class MultiView(SeveralViews):
     """n independent views, view k drawn with view=k: a tuple of n tensors.
 
     transform: one, or several that take turns: view k is made by transform[k % their number].
@@ -172,16 +164,6 @@ class MultiView:
             f"MultiView: views must be in 1..{MAX_VIEWS}; got {self.views!r}",
         )
         _check_normalize("MultiView", self.normalize)
-
-    def sample(self, source, *, seed: int, epoch: int = 0, sample_ids=None) -> Program:
-        """Draw the programs only; arguments as those of Transform.sample."""
-        return draw_program(self._build, source, seed, epoch, sample_ids)
-
-    def __call__(
-        self, images: Tensor, *, seed: int, epoch: int = 0, sample_ids=None, memory_format=torch.contiguous_format
-    ) -> tuple[Tensor, ...]:
-        """The views of images (B, C, H, W) or (C, H, W); arguments as those of Transform.__call__."""
-        return tuple(make_views(self._build, self.normalize, images, seed, epoch, sample_ids, memory_format))
 
     def _build(self, listing: Listing) -> None:
         transforms = _as_tuple(self.transform)

@@ -165,9 +165,11 @@ def test_opcheck():
         [[("Equalize", ()), ("Emit", (0,)), ("Invert", ()), ("Emit", (1,))]] * 2, images.shape[2:]
     )
     tensors = (program.opcodes, program.step_offsets, program.values, program.value_offsets)
-    for table, channels_last in ((None, False), (normalization_table(MEAN, STD, 3), True)):
-        arguments = (images, *tensors, table, 2, *images.shape[2:], channels_last)
-        torch.library.opcheck(torch.ops.dssl_ops.augment.default, arguments)
+    sizes = torch.tensor([images.shape[2:]] * 2)
+    table, out = normalization_table(MEAN, STD, 3), torch.empty(2, *images.shape)
+    for source in (([images], None), (list(images), None), ([images.flatten()], sizes)):
+        torch.library.opcheck(torch.ops.dssl_ops.augment.default, (*source, *tensors, table, out))
+    torch.library.opcheck(torch.ops.dssl_ops.augment.default, ([images], None, *tensors, None, out.byte()))
 
 
 def test_empty_batch_gives_an_empty_result():

@@ -10,55 +10,78 @@
 namespace dssl::augment {
 namespace {
 
-struct Batch {
-  const uint8_t* images;
-  int64_t count;
-  int channels;
-  Size source, view;
-  int views;
-  bool channels_last_in, channels_last_out;
+struct Image {
+  const uint8_t* pixels;
+  Size size;
+  bool channels_last;
+};
 
-  int64_t source_bytes() const { return channels * source.height * source.width; }
+struct Batch {
+  std::vector<Image> images;
+  int channels, views;
+  Size view;
+  bool channels_last;  // of the views
+
+  int64_t count() const { return static_cast<int64_t>(images.size()); }
   int64_t view_values() const { return channels * view.height * view.width; }
 };
 
 template <class Out>
-void run_program(Canvas& canvas, const Batch& batch, const Programs& programs, int64_t b, const Out* table, Out* out) {
-  const uint8_t* image = batch.images + b * batch.source_bytes();
-  canvas.load(image, batch.source, batch.channels_last_in);
+struct Output {
+  const Out* table;
+  Out* views;
+};
+
+template <class Out>
+void run_program(Canvas& canvas, const Batch& batch, const Programs& programs, int64_t b, const Output<Out>& out) {
+  const Image& image = batch.images[b];
+  canvas.load(image.pixels, image.size, image.channels_last);
   for (int64_t s = programs.step_offsets[b]; s < programs.step_offsets[b + 1]; ++s) {
     const Step step = programs.step(s);
     if (step.opcode == kSource)
-      canvas.load(image, batch.source, batch.channels_last_in);
+      canvas.load(image.pixels, image.size, image.channels_last);
     else if (step.opcode == kEmit)
-      canvas.emit(out + (static_cast<int64_t>(step.values[0]) * batch.count + b) * batch.view_values(), table,
-                  batch.channels_last_out);
+      canvas.emit(out.views + (static_cast<int64_t>(step.values[0]) * batch.count() + b) * batch.view_values(),
+                  out.table, batch.channels_last);
     else
       canvas.run(step);
   }
 }
 
+// Calls f(canvas, b) for every image. Programs differ in cost, so threads take the next few images when they are done
+// with theirs; a thread has one canvas, so the memory beside the images is that of as many canvases as threads.
+template <class F>
+void for_each_image(const Batch& batch, const F& f) {
+  int64_t bytes = 0;
+  for (const Image& image : batch.images)
+    bytes += batch.channels * image.size.height * image.size.width + batch.view_values() * batch.views;
+  constexpr int64_t kWorthAThread = 16384, kTurnsPerThread = 16;
+  const int64_t threads = std::clamp<int64_t>(bytes / kWorthAThread, 1, torch::stable::get_num_threads());
+  const int64_t run = std::clamp<int64_t>(batch.count() / (threads * kTurnsPerThread), 1, 8);
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    Canvas canvas(batch.channels);
+    for (int64_t first; (first = next.fetch_add(run)) < batch.count();)
+      for (int64_t b = first; b < std::min(first + run, batch.count()); ++b) f(canvas, b);
+  });
+}
+
 // Returns the lowest image whose program is faulty, or -1; faulty programs are not run.
 template <class Out>
-int64_t run_batch(const Batch& batch, const Programs& programs, const Out* table, Out* out) {
-  std::atomic<int64_t> faulty{batch.count};
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, batch.source_bytes() + batch.view_values()));
-  torch::stable::parallel_for(0, batch.count, grain, [&](int64_t begin, int64_t end) {
-    Canvas canvas(batch.channels);
-    for (int64_t b = begin; b < end; ++b) {
-      if (first_fault(programs, b, batch.source, batch.view, batch.views) < 0) {
-        run_program(canvas, batch, programs, b, table, out);
-        continue;
-      }
-      for (int64_t lowest = faulty; b < lowest && !faulty.compare_exchange_weak(lowest, b);) {
-      }
+int64_t run_batch(const Batch& batch, const Programs& programs, const Output<Out>& out) {
+  std::atomic<int64_t> faulty{batch.count()};
+  for_each_image(batch, [&](Canvas& canvas, int64_t b) {
+    if (first_fault(programs, b, batch.images[b].size, batch.view, batch.views) < 0)
+      return run_program(canvas, batch, programs, b, out);
+    for (int64_t lowest = faulty; b < lowest && !faulty.compare_exchange_weak(lowest, b);) {
     }
   });
-  return faulty == batch.count ? -1 : faulty.load();
+  return faulty == batch.count() ? -1 : faulty.load();
 }
 
 [[noreturn]] void report_fault(const Batch& batch, const Programs& programs, int64_t b) {
-  const int64_t at = first_fault(programs, b, batch.source, batch.view, batch.views);
+  const Size source = batch.images[b].size;
+  const int64_t at = first_fault(programs, b, source, batch.view, batch.views);
   const int64_t s = programs.step_offsets[b] + at;
   if (s == programs.step_offsets[b + 1])
     refuse("augment: the program of image ", b, " must emit each of its ", batch.views,
@@ -68,23 +91,61 @@ int64_t run_batch(const Batch& batch, const Programs& programs, const Out* table
   std::ostringstream values;
   for (int64_t k = 0; k < std::min<int64_t>(step.count, 16); ++k) values << (k ? ", " : "") << step.values[k];
   refuse("augment: step ", at, " of image ", b, ", ", known ? kOpcodeNames[step.opcode] : "an unknown opcode", "(",
-         values.str(), "), must be in range and fit its image, made from one of ", batch.source.height, "x",
-         batch.source.width, ", and views of ", batch.view.height, "x", batch.view.width, "; got values that do not");
+         values.str(), "), must be in range and fit its image, made from one of ", source.height, "x", source.width,
+         ", and views of ", batch.view.height, "x", batch.view.width, "; got values that do not");
 }
 
-Batch make_batch(const Tensor& images, int64_t views, Size view, bool channels_last) {
+bool is_image_size(int64_t height, int64_t width) {
+  return height >= 1 && width >= 1 && height <= kLargestSide && width <= kLargestSide;
+}
+
+// One packed buffer: image after image, each (C, H, W).
+void add_packed(Batch& batch, const Tensor& data, const Tensor& sizes) {
+  check_dense(data, "augment", "packed images", ScalarType::Byte, 1);
+  check_dense(sizes, "augment", "sizes", ScalarType::Long, 2);
+  require(sizes.size(1) == 2, "augment: sizes must be (B, 2)");
+  const uint8_t *pixels = data.const_data_ptr<uint8_t>(), *end = pixels + data.numel();
+  const int64_t* size = sizes.const_data_ptr<int64_t>();
+  for (int64_t b = 0; b < sizes.size(0); ++b, size += 2) {
+    require(is_image_size(size[0], size[1]) && batch.channels * size[0] * size[1] <= end - pixels,
+            "augment: sizes must be in 1..", kLargestSide, " and fit the buffer; got ", size[0], "x", size[1],
+            " for image ", b);
+    batch.images.push_back({pixels, {size[0], size[1]}, false});
+    pixels += batch.channels * size[0] * size[1];
+  }
+  require(pixels == end, "augment: sizes must use up the buffer; got ", end - pixels, " bytes more");
+}
+
+// One image (C, H, W), or several of one size (B, C, H, W).
+void add_images(Batch& batch, const Tensor& images) {
   check_cpu(images, "augment", "images");
-  require(images.dim() == 4 && images.scalar_type() == ScalarType::Byte, "augment: images must be (B, C, H, W) uint8");
-  const int64_t C = images.size(1), H = images.size(2), W = images.size(3);
-  require((C == 1 || C == 3) && H >= 1 && W >= 1 && H <= kLargestSide && W <= kLargestSide,
-          "augment: images must have 1 or 3 channels and sides of 1 to ", kLargestSide);
-  require(views >= 1 && views <= kMostViews && view.height >= 1 && view.width >= 1 && view.height <= kLargestSide &&
-              view.width <= kLargestSide,
-          "augment: views are out of range");
+  const int64_t d = images.dim() - 3;
+  require((d == 0 || d == 1) && images.scalar_type() == ScalarType::Byte && images.size(d) == batch.channels &&
+              is_image_size(images.size(d + 1), images.size(d + 2)),
+          "augment: images must be uint8 (C, H, W) or (B, C, H, W) with sides of 1 to ", kLargestSide,
+          " and the channels of the views, ", batch.channels);
   const bool planar = images.is_contiguous();
   require(planar || is_channels_last(images), "augment: images must be contiguous or channels_last");
-  return {images.const_data_ptr<uint8_t>(), images.size(0), static_cast<int>(C), {H, W}, view,
-          static_cast<int>(views),          !planar,        channels_last};
+  const Size size{images.size(d + 1), images.size(d + 2)};
+  const uint8_t* pixels = images.const_data_ptr<uint8_t>();
+  for (int64_t b = 0; b < (d ? images.size(0) : 1); ++b, pixels += batch.channels * size.height * size.width)
+    batch.images.push_back({pixels, size, !planar});
+}
+
+Batch make_batch(const std::vector<Tensor>& images, const std::optional<Tensor>& sizes, const Tensor& out) {
+  check_cpu(out, "augment", "out");
+  require(out.dim() == 5 && (out.size(2) == 1 || out.size(2) == 3) && out.size(0) >= 1 && out.size(0) <= kMostViews &&
+              is_image_size(out.size(3), out.size(4)),
+          "augment: out must be (views, B, C, H, W) with 1 or 3 channels, at most ", kMostViews,
+          " views and sides of 1 to ", kLargestSide);
+  const bool planar = out.is_contiguous();
+  require(planar || is_channels_last(out), "augment: every view of out must be contiguous or channels_last");
+  Batch batch{{}, static_cast<int>(out.size(2)), static_cast<int>(out.size(0)), {out.size(3), out.size(4)}, !planar};
+  batch.images.reserve(out.size(1));
+  require(!sizes.has_value() || images.size() == 1, "augment: sizes go with one packed buffer");
+  for (const Tensor& part : images) sizes.has_value() ? add_packed(batch, part, *sizes) : add_images(batch, part);
+  require(batch.count() == out.size(1), "augment: out must be for ", batch.count(), " images; got ", out.size(1));
+  return batch;
 }
 
 // The offsets must stay inside their arrays; what the steps mean is checked image by image.
@@ -106,53 +167,44 @@ Programs make_programs(const Tensor& opcodes, const Tensor& step_offsets, const 
           value_offsets.const_data_ptr<int64_t>()};
 }
 
-// (views, B, C, h, w), every view contiguous or channels_last.
-Tensor make_output(const Batch& batch, ScalarType dtype) {
-  const Size view = batch.view;
-  if (!batch.channels_last_out)
-    return torch::stable::empty({batch.views, batch.count, batch.channels, view.height, view.width}, dtype);
-  const Tensor memory =
-      torch::stable::empty({batch.views, batch.count, view.height, view.width, batch.channels}, dtype);
-  return torch::stable::permute(memory, {0, 1, 4, 2, 3});
-}
-
-template <class Out>
-int64_t run_as(const Batch& batch, const Programs& programs, const Tensor* table, const Tensor& out) {
-  const Out* entries = table ? static_cast<const Out*>(table->const_data_ptr()) : nullptr;
-  return run_batch(batch, programs, entries, static_cast<Out*>(out.mutable_data_ptr()));
-}
-
-Tensor augment_cpu(Tensor images, Tensor opcodes, Tensor step_offsets, Tensor values, Tensor value_offsets,
-                   std::optional<Tensor> table, int64_t views, int64_t height, int64_t width, bool channels_last) {
-  const Batch batch = make_batch(images, views, {height, width}, channels_last);
-  const Programs programs = make_programs(opcodes, step_offsets, values, value_offsets, batch.count);
-  const ScalarType dtype = table.has_value() ? table->scalar_type() : ScalarType::Byte;
+// Calls f with the output as what its dtype is in memory: the bits of a 16-bit float are all that is copied.
+template <class F>
+void with_output(const Batch& batch, const std::optional<Tensor>& table, const Tensor& out, const F& f) {
+  const ScalarType dtype = out.scalar_type();
   if (table.has_value()) {
     check_dense(*table, "augment", "table", dtype, 2);
     require(table->size(0) == batch.channels && table->size(1) == 256, "augment: table must be (C, 256)");
   }
-  const Tensor out = make_output(batch, dtype);
-  prefer_huge_pages(out.mutable_data_ptr(), out.numel() * static_cast<int64_t>(out.element_size()));
-  const Tensor* entries = table.has_value() ? &*table : nullptr;
-  int64_t faulty = -1;
+  require(table.has_value() || dtype == ScalarType::Byte, "augment: out must be uint8 where there is no table");
+  const void* entries = table.has_value() ? table->const_data_ptr() : nullptr;
+  const auto run_as = [&]<class Out>(Out* views) { f(Output<Out>{static_cast<const Out*>(entries), views}); };
   switch (dtype) {
-    case ScalarType::Byte: faulty = run_as<uint8_t>(batch, programs, entries, out); break;
-    case ScalarType::Float: faulty = run_as<float>(batch, programs, entries, out); break;
+    case ScalarType::Byte: return run_as(static_cast<uint8_t*>(out.mutable_data_ptr()));
+    case ScalarType::Float: return run_as(static_cast<float*>(out.mutable_data_ptr()));
     case ScalarType::Half:
-    case ScalarType::BFloat16: faulty = run_as<uint16_t>(batch, programs, entries, out); break;
-    default: refuse("augment: table must be uint8, float32, bfloat16 or float16");
+    case ScalarType::BFloat16: return run_as(static_cast<uint16_t*>(out.mutable_data_ptr()));
+    default: refuse("augment: out must be uint8, float32, bfloat16 or float16");
   }
+}
+
+void augment_cpu(std::vector<Tensor> images, std::optional<Tensor> sizes, Tensor opcodes, Tensor step_offsets,
+                 Tensor values, Tensor value_offsets, std::optional<Tensor> table, Tensor out) {
+  const Batch batch = make_batch(images, sizes, out);
+  const Programs programs = make_programs(opcodes, step_offsets, values, value_offsets, batch.count());
+  prefer_huge_pages(out.mutable_data_ptr(), out.numel() * static_cast<int64_t>(out.element_size()));
+  int64_t faulty = -1;
+  with_output(batch, table, out, [&](const auto& views) { faulty = run_batch(batch, programs, views); });
   if (faulty >= 0) report_fault(batch, programs, faulty);
-  return out;
 }
 
 }  // namespace
 }  // namespace dssl::augment
 
+// images: (B, C, H, W), or one (C, H, W) for each image, or with sizes (B, 2) one buffer of them, one after the other.
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
-      "augment(Tensor images, Tensor opcodes, Tensor step_offsets, Tensor values, Tensor value_offsets, Tensor? table, "
-      "int views, int height, int width, bool channels_last) -> Tensor");
+      "augment(Tensor[] images, Tensor? sizes, Tensor opcodes, Tensor step_offsets, Tensor values, "
+      "Tensor value_offsets, Tensor? table, Tensor(a!) out) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) { m.impl("augment", TORCH_BOX(&dssl::augment::augment_cpu)); }

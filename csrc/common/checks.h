@@ -39,14 +39,18 @@ inline void check_dense(const Tensor& tensor, const char* op, const char* name, 
   require(tensor.is_contiguous(), op, ": ", name, " must be contiguous");
 }
 
-// Whether (B, C, H, W) lies in memory as (B, H, W, C); as torch has it, the stride of a side of 1 means nothing.
+// Whether (..., C, H, W) lies in memory as (..., H, W, C); as torch has it, the stride of a side of 1 means nothing.
 inline bool is_channels_last(const Tensor& images) {
+  const int64_t channel = images.dim() - 3;
   int64_t dense = 1;
-  for (int dim : {1, 3, 2, 0}) {
-    if (images.size(dim) != 1 && images.stride(dim) != dense) return false;
+  const auto follows = [&](int64_t dim) {
+    const bool fits = images.size(dim) == 1 || images.stride(dim) == dense;
     dense *= images.size(dim);
-  }
-  return true;
+    return fits;
+  };
+  bool all = follows(channel) && follows(channel + 2) && follows(channel + 1);
+  for (int64_t dim = channel - 1; dim >= 0; --dim) all = all && follows(dim);
+  return all || images.numel() == 0;
 }
 
 }  // namespace dssl

@@ -1,0 +1,159 @@
+"""What the engine takes as images: one batch, a list of images of any sizes, or those in one buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .program import MAX_SIDE, require
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RaggedImages:
+    """B images of any sizes in one buffer, one after the other, each (C, H_i, W_i) and contiguous.
+
+    data: uint8 (N,); sizes: int64 (B, 2), the height and width of each; channels: 1 or 3, of all of them.
+    `ragged[i]` is image i, a view into the buffer; `offsets`, int64 (B + 1,), says where each begins. Goes through a
+    DataLoader's workers and its pin_memory as tensors do. Raises ValueError where the parts do not fit together.
+    """
+
+    data: Tensor
+    sizes: Tensor
+    channels: int
+
+    def __post_init__(self):
+        for name, dtype, dim in (("data", torch.uint8, 1), ("sizes", torch.int64, 2)):
+            tensor = getattr(self, name)
+            good = isinstance(tensor, Tensor) and tensor.dtype == dtype and tensor.dim() == dim
+            require(
+                good and tensor.is_contiguous() and tensor.device.type == "cpu",
+                f"RaggedImages: {name} must be a contiguous {dim}-D {dtype} CPU tensor; got {_came(tensor)}",
+            )
+        require(self.channels in (1, 3), f"RaggedImages: channels must be 1 or 3; got {self.channels!r}")
+        good = self.sizes.shape[1] == 2 and bool(((self.sizes >= 1) & (self.sizes <= MAX_SIDE)).all())
+        require(good, f"RaggedImages: sizes must be (B, 2) in 1..{MAX_SIDE}; got {_came(self.sizes)}")
+        ends = self.channels * self.sizes.prod(1).cumsum(0)
+        object.__setattr__(self, "offsets", torch.cat([ends.new_zeros(1), ends]))
+        total = int(self.offsets[-1])
+        require(
+            total == len(self.data),
+            f"RaggedImages: data must hold the {total} bytes of the sizes; got {len(self.data)}",
+        )
+
+    @classmethod
+    def from_list(cls, images: Sequence[Tensor]) -> RaggedImages:
+        """Copy uint8 (C, H_i, W_i) CPU tensors into one buffer; an empty list counts as RGB."""
+        source = Source.of("RaggedImages", list(images))
+        ragged = cls(torch.empty(source.values(), dtype=torch.uint8), source.sizes(), source.channels)
+        for index, image in enumerate(images):
+            ragged[index].copy_(image)
+        return ragged
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> Tensor:
+        index = range(len(self))[index]
+        first, last = self.offsets[index : index + 2].tolist()
+        return self.data[first:last].view(self.channels, *self.sizes[index].tolist())
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"RaggedImages of {len(self)} images, {self.channels} channels, {len(self.data)} bytes"
+
+    def pin_memory(self) -> RaggedImages:
+        """The same in page-locked memory; DataLoader(pin_memory=True) calls this."""
+        return RaggedImages(self.data.pin_memory(), self.sizes, self.channels)
+
+    def share_memory_(self) -> RaggedImages:
+        """Move the buffer into memory that other processes can map."""
+        self.data.share_memory_()
+        self.sizes.share_memory_()
+        return self
+
+
+Images = Tensor | Sequence[Tensor] | RaggedImages
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Images as they came, checked: tensors is one (B, C, H, W), or B of (C, H, W), or the buffer of `packed` sizes."""
+
+    tensors: Sequence[Tensor]
+    packed: Tensor | None
+    channels: int
+
+    @classmethod
+    def of(cls, op: str, images: Images) -> Source:
+        """Raise ValueError unless images are uint8 on the CPU, of 1 or 3 channels, sides of 1 to 32768."""
+        if isinstance(images, RaggedImages):
+            return cls([images.data], images.sizes, images.channels)
+        if isinstance(images, (list, tuple)):
+            for index, image in enumerate(images):
+                check_image(op, f"image {index} of the list", image, "(C, H, W)")
+            counts = {image.shape[0] for image in images}
+            require(len(counts) <= 1, f"{op}: images of one list must all be grey or all RGB; got both")
+            return cls(images, None, *(counts or {3}))
+        check_image(op, "images", images, "(B, C, H, W)")
+        return cls([images], None, images.shape[1])
+
+    def __len__(self) -> int:
+        if self.packed is not None:
+            return len(self.packed)
+        return len(self.tensors[0]) if self._is_batch() else len(self.tensors)
+
+    def _is_batch(self) -> bool:
+        return len(self.tensors) == 1 and self.tensors[0].dim() == 4
+
+    def sizes(self) -> Tensor:
+        """(B, 2) int64: the height and width of each image."""
+        if self.packed is not None:
+            return self.packed
+        shapes = [image.shape[-2:] for image in self.tensors]
+        sizes = torch.tensor(shapes, dtype=torch.int64).reshape(-1, 2)
+        return sizes.expand(len(self), 2).contiguous() if self._is_batch() else sizes
+
+    def values(self) -> int:
+        """Bytes of all images."""
+        return sum(tensor.numel() for tensor in self.tensors)
+
+    def dense(self) -> list[Tensor]:
+        """The tensors, copied only where an image is neither contiguous nor channels_last."""
+        return [tensor if _is_dense(tensor) else tensor.contiguous() for tensor in self.tensors]
+
+    def overlaps(self, out: Tensor) -> bool:
+        """Whether `out`, which is dense, lies between the first and the last byte of one of the tensors."""
+        first, last = out.data_ptr(), out.data_ptr() + out.numel() * out.element_size()
+        return any(t.data_ptr() < last and first < t.data_ptr() + _extent(t) for t in self.tensors)
+
+
+def check_image(op: str, label: str, image: Tensor, form: str) -> None:
+    """Raise ValueError unless image is a uint8 CPU tensor of this form, C in {1, 3}, sides of 1 to 32768."""
+    require(isinstance(image, Tensor), f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}")
+    good = image.dtype == torch.uint8 and image.dim() == form.count(",") + 1 and image.shape[-3] in (1, 3)
+    require(
+        good and min(image.shape[-2:]) >= 1 and max(image.shape[-2:]) <= MAX_SIDE,
+        f"{op}: {label} must be uint8 {form} with C 1 or 3 and sides of 1 to {MAX_SIDE}; got {_came(image)}",
+    )
+    require(image.device.type == "cpu", f"{op}: {label} must be on the CPU; got {image.device}")
+
+
+def _came(tensor) -> str:
+    if not isinstance(tensor, Tensor):
+        return type(tensor).__name__
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() or (tensor.dim() > 2 and tensor.movedim(-3, -1).is_contiguous())
+
+
+def _extent(tensor: Tensor) -> int:
+    """Bytes from the first element to the last of a uint8 tensor."""
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+    return steps + 1 if tensor.numel() else 0
