@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,3 +28,8 @@ def poisoned_memory():
     assert torch.utils.deterministic.fill_uninitialized_memory
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -11,7 +11,7 @@ import dssl_ops
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 ROOMS = sorted({path.parent.name for path in CSRC.glob("*/*.cpp")})
-CPP = sorted([*CSRC.rglob("*.cpp"), *CSRC.rglob("*.h")])
+CPP = sorted(path for path in CSRC.rglob("*") if path.suffix in (".cpp", ".h", ".cu", ".cuh"))
 PYTHON = sorted(p for wing in ("dssl_ops", "python", "tests", "benchmarks") for p in (ROOT / wing).rglob("*.py"))
 
 
@@ -50,8 +50,11 @@ def test_rooms_include_only_themselves_and_common(path):
     assert [str(include) for include in own_includes(path) if include.parent.name not in allowed] == []
 
 
-@pytest.mark.parametrize("path", [p for p in CPP if p.suffix == ".h" and p.name != "checks.h"], ids=lambda p: p.name)
-def test_maths_headers_know_no_torch(path):
+TORCH_FREE = [path for path in CPP if path.suffix != ".cpp" and not path.name.startswith("checks")]
+
+
+@pytest.mark.parametrize("path", TORCH_FREE, ids=lambda p: p.name)
+def test_maths_headers_and_kernels_know_no_torch(path):
     assert re.findall(r'#\s*include\s*[<"](?:torch|ATen|c10)/.*', path.read_text()) == []
 
 
