@@ -1,16 +1,173 @@
-"""The heavy view, standard view then RandAugment(2, 5) then JigSaw(4), of a CIFAR-sized batch: ours against Pillow."""
+"""Views a second of the augmentation engine and of every peer at hand; microseconds of every step beside a plain copy.
 
+    python -m benchmarks.bench_augment [--sizes 32 224] [--threads 2] [--rounds 10] [--quick] [--cpu-time] [--no-peers]
+
+First ours must equal the reference, bit for bit. Then all take turns; drawing counts. The mean over the rounds is
+compared, since some peers draw once for a whole batch and a lucky draw is cheap; the CSV has the quantiles. Peers that
+work image by image in Python run on one core and are counted at --threads times that, as so many processes would do.
+"""
+
+import argparse
+import os
+import time
+import warnings
+
+import numpy as np
 import torch
-from harness import compare_and_time
+from torch.nn import functional as F
 
-from dssl_ops import augment, augment_reference, transforms
+from benchmarks.augment_peers import BLUR_FROM, MEAN, PEERS, STD
+from benchmarks.harness import append
+from dssl_ops import augment, augment_reference
+from dssl_ops.program import OPCODES, Program
+from dssl_ops.transforms import Compose, DirectedViews, Jigsaw, Normalize, RandAugment, StandardView
 
-HEAVY = transforms.Compose(
-    [transforms.StandardView.cifar10(), transforms.RandAugment(2, 5), transforms.Jigsaw(4)]
-)  # fmt: skip
+PHOTO = (375, 500)  # ImageNet's most common size: where the views of 224 pixels are cropped from
+ROTATION = tuple(np.random.default_rng(0).permutation(16))
+NEAREST, BILINEAR, BICUBIC = 0, 2, 3
+STEPS = {
+    "Identity": (), "AutoContrast": (), "Equalize": (), "Invert": (), "Grayscale": (), "HorizontalFlip": (),
+    "Posterize": (1,), "Solarize": (256 / 6,), "SolarizeAdd": (110 / 6,), "Brightness": (0.4,), "Contrast": (0.4,),
+    "Color": (0.4,), "Sharpness": (0.4,), "Hue": (0.05,), "Rotate": (5, NEAREST), "Rotate bilinear": (5, BILINEAR),
+    "Rotate bicubic": (5, BICUBIC), "ShearX": (0.05, NEAREST), "ShearY": (0.05, NEAREST),
+    "TranslateX": (100 / 6, NEAREST), "TranslateY": (100 / 6, NEAREST), "Cutout": (3, 3, 9, 9), "GaussianBlur": (1.0,),
+    "Jigsaw": ROTATION,
+}  # fmt: skip
+
+
+def scenes(count, height, width):
+    """uint8 (count, 3, height, width): soft fields with a little noise, so that no step meets a flat image."""
+    field = F.interpolate(torch.rand(count, 3, 6, 6), (height, width), mode="bicubic").clamp(0, 1)
+    return (field * 235 + torch.rand(count, 3, height, width) * 20).to(torch.uint8)
+
+
+def pipelines(size):
+    """Ours: pipeline to (transform, source size); the names are those of the peers' methods."""
+    standard = StandardView.imagenet(size) if size >= BLUR_FROM else StandardView.cifar10(size)
+    policy, heavy = RandAugment(2, 5), Compose((RandAugment(2, 5), Jigsaw(4)))
+    source, same = (PHOTO if size >= BLUR_FROM else (size, size)), (size, size)
+    return {
+        "rand_augment": (policy, same),
+        "rand_augment_jigsaw": (heavy, same),
+        "standard": (standard, same),
+        "directed": (DirectedViews(standard, heavy, Normalize(MEAN, STD)), source),
+    }
+
+
+def require_equal(what, images, program):
+    if not torch.equal(augment(images, program), augment_reference(images, program)):
+        raise SystemExit(f"{what}: ours differs from the reference; nothing is timed")
+
+
+def implementations(name, transform, images, size, with_peers):
+    """Name to (function of no arguments, whether it is timed on one core): ours, the peers, a copy."""
+    epochs = iter(range(1 << 30))  # fresh draws at every call
+    found = {"dssl_ops": (lambda: transform(images, seed=0, epoch=next(epochs)), False)}
+    for peer, make in PEERS.items() if with_peers else ():
+        try:
+            made = make(size)
+        except ImportError as error:
+            print(f"{peer} is left out: {error}".splitlines()[0])
+            continue
+        if run := getattr(made, name, None):
+            prepared = made.prepare(images)
+            found[peer] = (lambda run=run, prepared=prepared: run(prepared), made.per_image)
+        else:
+            print(f"{peer} has no {name}")
+    return found | {"copy": (images.clone, False)}
+
+
+def in_turns(found, rounds, threads, clock):
+    """Seconds of the first call and of each round."""
+    times = {name: [] for name in found}
+    for _ in range(rounds + 1):
+        for name, (run, one_core) in found.items():
+            torch.set_num_threads(1 if one_core else threads)
+            start = clock()
+            run()
+            times[name].append(clock() - start)
+    torch.set_num_threads(threads)
+    return {name: (measured[0], measured[1:]) for name, measured in times.items()}
+
+
+def record(times, what, shape, found, threads, load):
+    """Rows of the CSV."""
+    for name, (first, measured) in times.items():
+        figures = [first, *np.quantile(measured, (0.5, 0.2, 0.8))]
+        used = 1 if found[name][1] else threads
+        milliseconds = [f"{figure * 1e3:.3f}" for figure in figures]
+        append("augment", [name, f"{what} {shape}", "uint8", *milliseconds, len(measured), used, f"{load:.1f}"])
+
+
+def compare_pipelines(size, options, clock):
+    for name, (transform, source) in pipelines(size).items():
+        load, images = os.getloadavg()[0], scenes(options.batch[size], *source)
+        few = images[: 4 if size >= BLUR_FROM else 32]
+        require_equal(f"{name} at {size}", few, transform.sample(few, seed=1))
+        found = implementations(name, transform, images, size, options.peers)
+        times = in_turns(found, options.rounds, options.threads, clock)
+        record(times, name, "x".join(map(str, images.shape)), found, options.threads, load)
+        rates = {}
+        for peer, (_, one_core) in found.items():
+            cores = options.threads if one_core or options.cpu_time else 1
+            rates[peer] = len(images) / np.mean(times[peer][1]) * cores
+        ours, best = rates.pop("dssl_ops"), max((p for p in rates if p != "copy"), key=rates.get, default="copy")
+        print(f"\n{name} at {size} px, images a second: dssl_ops {ours:,.0f}, {ours / rates[best]:.1f} times {best}")
+        for peer, rate in sorted(rates.items(), key=lambda item: -item[1]):
+            twice = f"  ({options.threads} times one core)" if found[peer][1] else ""
+            print(f"    {peer:24}{rate:14,.0f}   ours / it {ours / rate:8.2f}{twice}")
+
+
+def one_step(name, values, count, size):
+    """A program for `count` images: the one step, then Emit."""
+    row = torch.tensor([*map(float, values), 0.0], dtype=torch.float64)
+    lengths = torch.tensor([0, *[len(values), 1] * count])
+    opcodes = torch.tensor([OPCODES[name], OPCODES["Emit"]], dtype=torch.int32).repeat(count)
+    return Program(opcodes, torch.arange(count + 1) * 2, row.repeat(count), lengths.cumsum(0), 1, *size)
+
+
+def compare_steps(size, options, clock):
+    print(f"\nSteps at {size} px: microseconds an image, and beside a plain copy of the batch")
+    load, count = os.getloadavg()[0], options.batch[size]
+    photo = PHOTO if size >= BLUR_FROM else (size, size)
+    crop = (0, 0, photo[0] * 4 // 5, photo[1] * 4 // 5, size, size)
+    rows = [(name, name.split()[0], values, (size, size)) for name, values in STEPS.items()]
+    rows += [(f"ResizedCrop {name}", "ResizedCrop", (*crop, number, 13), photo)
+             for name, number in (("bilinear", BILINEAR), ("bicubic", BICUBIC))]  # fmt: skip
+    for what, name, values, source in rows:
+        images = scenes(count, *source)
+        program = one_step(name, values, count, (size, size))
+        require_equal(what, images[:8], one_step(name, values, 8, (size, size)))
+        found = {what: (lambda images=images, program=program: augment(images, program), False)}
+        result = found[what][0]()
+        found["copy"] = (result.clone, False)
+        times = in_turns(found, options.rounds, options.threads, clock)
+        record({what: times[what]}, "step", "x".join(map(str, images.shape)), found, options.threads, load)
+        ours, copy = (np.median(times[key][1]) / count * 1e6 for key in (what, "copy"))
+        print(f"    {what:24}{ours:10.2f}{ours / copy:8.1f}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 224])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="an eighth of the batch, three rounds")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="processor time instead of the clock, for a busy machine"
+    )
+    parser.add_argument("--no-peers", dest="peers", action="store_false")
+    options = parser.parse_args()
+    options.batch = {size: (512 if size < BLUR_FROM else 64) // (8 if options.quick else 1) for size in options.sizes}
+    options.rounds = 3 if options.quick else options.rounds
+    warnings.filterwarnings("ignore")  # the peers'
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    for size in options.sizes:
+        compare_pipelines(size, options, clock)
+        compare_steps(size, options, clock)
+
 
 if __name__ == "__main__":
-    program = HEAVY.sample(torch.zeros(256, 3, 32, 32, dtype=torch.uint8), seed=0)
-    implementations = {"dssl_ops": lambda x: augment(x, program), "Pillow": lambda x: augment_reference(x, program)}
-    make = lambda: [torch.randint(256, (256, 3, 32, 32), dtype=torch.uint8)]  # noqa: E731
-    compare_and_time("augment", "256x3x32x32", make, implementations, rounds=10, tolerance=0)
+    main()

@@ -1,8 +1,13 @@
-"""JigSaw with a 4 x 4 grid, a permutation per image: ours against slicing tile by tile and against one gather."""
+"""JigSaw with a 4 x 4 grid, a permutation per image: ours against one gather, slicing tile by tile and a plain copy.
+
+python -m benchmarks.bench_jigsaw
+"""
+
+from functools import partial
 
 import torch
-from harness import compare_and_time
 
+from benchmarks.harness import compare_and_time
 from dssl_ops import jigsaw, jigsaw_reference
 
 
@@ -17,11 +22,16 @@ def gather(images, permutation):
     return tiles.view(b, 4, 4, c, h // 4, w // 4).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
 
 
+def make(side, dtype):
+    images = torch.randint(256, (128 if side > 64 else 512, 3, side, side), dtype=torch.uint8)
+    return [images.to(dtype), torch.rand(len(images), 16).argsort(1)]
+
+
 if __name__ == "__main__":
     implementations = {"dssl_ops": lambda x, p: jigsaw(x, 4, p), "slicing": slicing, "gather": gather}
     for side in (32, 224):
-        make = lambda side=side: [  # noqa: E731
-            torch.randint(256, (128, 3, side, side), dtype=torch.uint8),
-            torch.rand(128, 16).argsort(1),
-        ]
-        compare_and_time("jigsaw", f"128x3x{side}x{side}", make, implementations, rounds=20, tolerance=0)
+        for dtype in (torch.uint8, torch.float32):
+            inputs = partial(make, side, dtype)
+            shape = "x".join(map(str, inputs()[0].shape))
+            compare_and_time("jigsaw", shape, inputs, implementations, rounds=20, tolerance=0)
+            compare_and_time("jigsaw", shape, inputs, {"copy": lambda x, _: x.clone()}, rounds=20)
