@@ -105,6 +105,10 @@ def _register_fake() -> None:
     def _(images, sizes, opcodes, step_offsets, values, value_offsets, table, out):
         return None
 
+    @torch.library.register_fake("dssl_ops::augment_drawn")
+    def _(images, sizes, instructions, sample_ids, seed, epoch, table, out):
+        return None
+
 
 def image_op(
     images: Tensor,

@@ -23,19 +23,22 @@ _JITTER_OPCODES = [OPCODES[name] for name in ("Brightness", "Contrast", "Color",
 
 
 def augment_sample(
-    instructions: Sequence[float], sample_ids: Tensor, sizes: Tensor, seed: int, epoch: int
+    instructions: Tensor, sample_ids: Tensor, sizes: Tensor, seed: int, epoch: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw one program per sample id: (opcodes, step_offsets, values, value_offsets) of `Program`.
 
-    instructions: flat words from `Transform.instructions`; sample_ids int64 (B,); sizes int64 (B, 2), (H, W) of each
+    instructions: float64 words from `Transform.instructions`; sample_ids int64 (B,); sizes int64 (B, 2), (H, W) of each
     source; seed a 64-bit integer, signed or unsigned; epoch 0..2^32-1. Draws are Philox4x32-10 (Salmon et al., SC
     2011), key = seed, counter = (id low, id high, epoch, view << 24 | step << 12 | block).
     """
-    seed = (seed + 2**63) % 2**64 - 2**63
-    words = torch.tensor(instructions, dtype=torch.float64)
     if native():
-        return torch.ops.dssl_ops.augment_sample(words, sample_ids, sizes, seed, epoch)
-    return augment_sample_reference(words, sample_ids, sizes, seed, epoch)
+        return torch.ops.dssl_ops.augment_sample.default(instructions, sample_ids, sizes, signed(seed), epoch)
+    return augment_sample_reference(instructions, sample_ids, sizes, seed, epoch)
+
+
+def signed(seed: int) -> int:
+    """The 64 bits of the seed as the int64 that an op takes."""
+    return (seed + 2**63) % 2**64 - 2**63
 
 
 def augment_sample_reference(

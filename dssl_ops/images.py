@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,6 +118,14 @@ class Source:
         sizes = torch.tensor(shapes, dtype=torch.int64).reshape(-1, 2)
         return sizes.expand(len(self), 2).contiguous() if self._is_batch() else sizes
 
+    def size(self) -> tuple[int, int] | tuple[None, None]:
+        """The height and width that all images have, or two times None."""
+        if self._is_batch():
+            return tuple(self.tensors[0].shape[-2:])
+        return one_size(
+            map(tuple, self.packed.tolist() if self.packed is not None else [t.shape[-2:] for t in self.tensors])
+        )
+
     def values(self) -> int:
         """Bytes of all images."""
         return sum(tensor.numel() for tensor in self.tensors)
@@ -130,6 +138,12 @@ class Source:
         """Whether `out`, which is dense, lies between the first and the last byte of one of the tensors."""
         first, last = out.data_ptr(), out.data_ptr() + out.numel() * out.element_size()
         return any(t.data_ptr() < last and first < t.data_ptr() + _extent(t) for t in self.tensors)
+
+
+def one_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | tuple[None, None]:
+    """The size that all of these are, or two times None; of no images any size will do."""
+    different = set(sizes) or {(MAX_SIDE, MAX_SIDE)}
+    return different.pop() if len(different) == 1 else (None, None)
 
 
 def check_image(op: str, label: str, image: Tensor, form: str) -> None:

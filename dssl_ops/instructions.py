@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .augment import augment
-from .augment_sample import FIXED, HEADER, augment_sample
-from .images import Images, RaggedImages, Source
-from .program import MAX_SIDE, OPCODES, Program, require
+from ._library import native
+from .augment import output
+from .augment_reference import augment_reference
+from .augment_sample import FIXED, HEADER, augment_sample, signed
+from .images import Images, RaggedImages, Source, one_size
+from .program import OPCODES, Program, require
 
 VIEW_KEYS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
 
@@ -66,31 +70,60 @@ Ids = Tensor | Sequence[int] | int | None
 Drawable = Images | Tensor | Sequence[tuple[int, int]]  # images, or the (H, W) of each
 
 
-def draw_program(build: Callable[[Listing], None], source: Drawable, seed: int, epoch: int, sample_ids: Ids) -> Program:
+class Listed(NamedTuple):
+    """What a transform lists for images of one size, or of several: the words, and the views that they make."""
+
+    words: Tensor
+    views: int
+    size: tuple[int, int]
+
+
+@lru_cache(maxsize=256)
+def _list_once(maker: Transform | SeveralViews, size: tuple[int | None, int | None], *view: int) -> Listed:
+    listing = Listing(*size)
+    maker._build(listing, *view)
+    return Listed(torch.tensor(listing.words, dtype=torch.float64), listing.views, listing.size)
+
+
+@lru_cache(maxsize=64)
+def _table_once(normalize, channels: int) -> Tensor:
+    return normalize.table(channels)
+
+
+def draw_program(maker, source: Drawable, seed: int, epoch: int, sample_ids: Ids, *view: int) -> Program:
     """Program of every image; `source` is the images, as a call takes them, or their sizes, B of (H, W)."""
     sizes, size = _sizes(source)
-    ids = _sample_ids(sample_ids, len(sizes))
-    seed = _integer("seed", seed, -(2**63), 2**64 - 1)
-    epoch = _integer("epoch", epoch, 0, 2**32 - 1)
-    listing = Listing(*size)
-    build(listing)
-    tensors = augment_sample(listing.words, ids, sizes, seed, epoch)
-    return Program(*tensors, listing.views, *listing.size)
+    seed, epoch, ids = _keys(seed, epoch, sample_ids, len(sizes))
+    listed = _list_once(maker, size, *view)
+    return Program.drawn(*augment_sample(listed.words, ids, sizes, seed, epoch), listed.views, *listed.size)
 
 
-def make_views(build, normalize, images, seed, epoch, sample_ids, memory_format, out, one_view=False) -> Tensor:
-    """Views of the images, (views, B, C, H, W); of one unbatched image without the B, of one view without the first."""
+def _keys(seed: int, epoch: int, sample_ids: Ids, batch: int) -> tuple[int, int, Tensor]:
+    ids = _sample_ids(sample_ids, batch)
+    return _integer("seed", seed, -(2**63), 2**64 - 1), _integer("epoch", epoch, 0, 2**32 - 1), ids
+
+
+def make_views(maker, normalize, images, seed, epoch, sample_ids, memory_format, out, *view: int) -> Tensor:
+    """Views of the images, (views, B, C, H, W); of one unbatched image without the B, of one `view` without the first.
+
+    Programs are drawn as they run, which gives the bits of `augment` with those of `draw_program`.
+    """
     single = isinstance(images, Tensor) and images.dim() == 3
     source = Source.of("transforms", images.unsqueeze(0) if single else images)
-    program = draw_program(build, images, seed, epoch, sample_ids)
-    hidden = [0] * one_view + [1] * single
-    if out is not None:
-        shape = (program.views, len(source), source.channels, program.height, program.width)
-        out = _opened(out, shape, hidden)
-    table = normalize.table(source.channels) if normalize is not None else None
-    views = augment(
-        images.unsqueeze(0) if single else images, program, table=table, memory_format=memory_format, out=out
-    )
+    seed, epoch, ids = _keys(seed, epoch, sample_ids, len(source))
+    listed = _list_once(maker, source.size(), *view)
+    shape, hidden = (listed.views, len(source), source.channels, *listed.size), [0] * len(view) + [1] * single
+    table = None if normalize is None else _table_once(normalize, source.channels)
+    given = None if out is None else _opened(out, shape, hidden)
+    dtype = torch.uint8 if table is None else table.dtype
+    views = output("transforms", source, shape, dtype, memory_format, given)
+    if native():
+        dense = source.dense(), source.packed
+        torch.ops.dssl_ops.augment_drawn.default(*dense, listed.words, ids, signed(seed), epoch, table, views)
+    else:
+        tensors = augment_sample(listed.words, ids, source.sizes(), seed, epoch)
+        program = Program.drawn(*tensors, listed.views, *listed.size)
+        views.copy_(augment_reference(images.unsqueeze(0) if single else images, program, table=table))
     for dim in reversed(hidden):
         views = views.select(dim, 0)
     return views
@@ -107,7 +140,10 @@ def _opened(out: Tensor, shape: tuple[int, ...], hidden: Sequence[int]) -> Tenso
 
 
 class Transform:
-    """Makes one view of every image; subclasses are frozen dataclasses that list their instructions."""
+    """Makes one view of every image; subclasses are frozen dataclasses that list their instructions.
+
+    What one has listed is kept for the next call, so it must be a value: hashable, and never changed.
+    """
 
     @property
     def normalization(self):
@@ -120,7 +156,7 @@ class Transform:
 
     def sample(self, source: Drawable, *, seed: int, epoch: int = 0, sample_ids: Ids = None, view: int = 0) -> Program:
         """Draw the programs only, one per image or per (H, W) of `source`; see `__call__` for the rest."""
-        return draw_program(self._build(view), source, seed, epoch, sample_ids)
+        return draw_program(self, source, seed, epoch, sample_ids, _view(view))
 
     def __call__(
         self,
@@ -141,18 +177,13 @@ class Transform:
         out: the tensor to write and return, of the result's shape and dtype, contiguous or channels_last, apart from
         the images; it says the memory format. Raises ValueError for bad input.
         """
-        build = self._build(view)
-        return make_views(build, self.normalization, images, seed, epoch, sample_ids, memory_format, out, one_view=True)
+        keys = seed, epoch, sample_ids
+        return make_views(self, self.normalization, images, *keys, memory_format, out, _view(view))
 
-    def _build(self, view: int) -> Callable[[Listing], None]:
-        view = _integer("view", view, 0, VIEW_KEYS - 1)
-
-        def build(listing: Listing) -> None:
-            listing.start_view(view)
-            self.instructions(listing)
-            listing.emit(0)
-
-        return build
+    def _build(self, listing: Listing, view: int) -> None:
+        listing.start_view(view)
+        self.instructions(listing)
+        listing.emit(0)
 
 
 class SeveralViews:
@@ -167,7 +198,7 @@ class SeveralViews:
 
     def sample(self, source: Drawable, *, seed: int, epoch: int = 0, sample_ids: Ids = None) -> Program:
         """Draw the programs only; arguments as those of Transform.sample."""
-        return draw_program(self._build, source, seed, epoch, sample_ids)
+        return draw_program(self, source, seed, epoch, sample_ids)
 
     def __call__(
         self,
@@ -180,9 +211,7 @@ class SeveralViews:
         out: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """The views of the images; arguments as those of Transform.__call__, `out` is one (views, B, C, H, W)."""
-        return self._gather(
-            make_views(self._build, self.normalize, images, seed, epoch, sample_ids, memory_format, out)
-        )
+        return self._gather(make_views(self, self.normalize, images, seed, epoch, sample_ids, memory_format, out))
 
 
 def _is_images(source) -> bool:
@@ -194,11 +223,9 @@ def _is_images(source) -> bool:
 def _sizes(source: Drawable) -> tuple[Tensor, Sequence[int | None]]:
     """(B, 2) sizes, and the one size that all images have, or (None, None)."""
     if _is_images(source):
-        if isinstance(source, Tensor):
-            batch = source.unsqueeze(0) if source.dim() == 3 else source
-            return Source.of("transforms", batch).sizes(), source.shape[-2:]
-        sizes = Source.of("transforms", source).sizes()
-        return sizes, _one_size(sizes)
+        batch = source.unsqueeze(0) if isinstance(source, Tensor) and source.dim() == 3 else source
+        images = Source.of("transforms", batch)
+        return images.sizes(), images.size()
     try:
         sizes = torch.as_tensor(source)
     except (TypeError, ValueError, RuntimeError):
@@ -210,13 +237,7 @@ def _sizes(source: Drawable) -> tuple[Tensor, Sequence[int | None]]:
         f"transforms: sizes must be (B, 2) whole numbers of at least 1; got {sizes.dtype} {tuple(sizes.shape)}",
     )
     sizes = sizes.to("cpu", torch.int64).contiguous()
-    return sizes, _one_size(sizes)
-
-
-def _one_size(sizes: Tensor) -> Sequence[int | None]:
-    if not bool((sizes == sizes[:1]).all()):
-        return None, None
-    return sizes[0].tolist() if len(sizes) else (MAX_SIDE, MAX_SIDE)  # of no images, any will do
+    return sizes, one_size(map(tuple, sizes.tolist()))
 
 
 def _sample_ids(sample_ids, batch: int) -> Tensor:
@@ -233,6 +254,10 @@ def _sample_ids(sample_ids, batch: int) -> Tensor:
         f"transforms: sample_ids must be ({batch},) int64; got {ids.dtype} {tuple(ids.shape)}",
     )
     return ids.to("cpu", torch.int64).contiguous()
+
+
+def _view(view: int) -> int:
+    return _integer("view", view, 0, VIEW_KEYS - 1)
 
 
 def _integer(name: str, value: int, low: int, high: int) -> int:

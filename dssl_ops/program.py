@@ -196,6 +196,14 @@ class Program:
             *map(int, size),
         )
 
+    @classmethod
+    def drawn(cls, *fields) -> Program:
+        """Of what the sampler made, whose form needs no check."""
+        program = object.__new__(cls)
+        for name, value in zip(cls.__dataclass_fields__, fields, strict=True):
+            object.__setattr__(program, name, value)
+        return program
+
     def __len__(self) -> int:
         return self.step_offsets.numel() - 1
 

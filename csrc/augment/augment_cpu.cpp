@@ -6,6 +6,7 @@
 #include "../common/checks.h"
 #include "../common/pages.h"
 #include "canvas.h"
+#include "draws.h"
 
 namespace dssl::augment {
 namespace {
@@ -32,11 +33,18 @@ struct Output {
   Out* views;
 };
 
+// What a thread keeps from image to image: memory is asked for once.
+struct Worker {
+  Canvas canvas;
+  Steps steps;
+};
+
 template <class Out>
-void run_program(Canvas& canvas, const Batch& batch, const Programs& programs, int64_t b, const Output<Out>& out) {
+void run_program(Canvas& canvas, const Batch& batch, int64_t b, const Programs& programs, int64_t p,
+                 const Output<Out>& out) {
   const Image& image = batch.images[b];
   canvas.load(image.pixels, image.size, image.channels_last);
-  for (int64_t s = programs.step_offsets[b]; s < programs.step_offsets[b + 1]; ++s) {
+  for (int64_t s = programs.step_offsets[p]; s < programs.step_offsets[p + 1]; ++s) {
     const Step step = programs.step(s);
     if (step.opcode == kSource)
       canvas.load(image.pixels, image.size, image.channels_last);
@@ -48,7 +56,7 @@ void run_program(Canvas& canvas, const Batch& batch, const Programs& programs, i
   }
 }
 
-// Calls f(canvas, b) for every image. Programs differ in cost, so threads take the next few images when they are done
+// Calls f(worker, b) for every image. Programs differ in cost, so threads take the next few images when they are done
 // with theirs; a thread has one canvas, so the memory beside the images is that of as many canvases as threads.
 template <class F>
 void for_each_image(const Batch& batch, const F& f) {
@@ -60,30 +68,17 @@ void for_each_image(const Batch& batch, const F& f) {
   const int64_t run = std::clamp<int64_t>(batch.count() / (threads * kTurnsPerThread), 1, 8);
   std::atomic<int64_t> next{0};
   torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
-    Canvas canvas(batch.channels);
+    Worker worker{Canvas(batch.channels), {}};
     for (int64_t first; (first = next.fetch_add(run)) < batch.count();)
-      for (int64_t b = first; b < std::min(first + run, batch.count()); ++b) f(canvas, b);
+      for (int64_t b = first; b < std::min(first + run, batch.count()); ++b) f(worker, b);
   });
 }
 
-// Returns the lowest image whose program is faulty, or -1; faulty programs are not run.
-template <class Out>
-int64_t run_batch(const Batch& batch, const Programs& programs, const Output<Out>& out) {
-  std::atomic<int64_t> faulty{batch.count()};
-  for_each_image(batch, [&](Canvas& canvas, int64_t b) {
-    if (first_fault(programs, b, batch.images[b].size, batch.view, batch.views) < 0)
-      return run_program(canvas, batch, programs, b, out);
-    for (int64_t lowest = faulty; b < lowest && !faulty.compare_exchange_weak(lowest, b);) {
-    }
-  });
-  return faulty == batch.count() ? -1 : faulty.load();
-}
-
-[[noreturn]] void report_fault(const Batch& batch, const Programs& programs, int64_t b) {
+[[noreturn]] void report_fault(const Batch& batch, int64_t b, const Programs& programs, int64_t p) {
   const Size source = batch.images[b].size;
-  const int64_t at = first_fault(programs, b, source, batch.view, batch.views);
-  const int64_t s = programs.step_offsets[b] + at;
-  if (s == programs.step_offsets[b + 1])
+  const int64_t at = first_fault(programs, p, source, batch.view, batch.views);
+  const int64_t s = programs.step_offsets[p] + at;
+  if (s == programs.step_offsets[p + 1])
     refuse("augment: the program of image ", b, " must emit each of its ", batch.views,
            " views; got one that does not");
   const Step step = programs.step(s);
@@ -93,6 +88,24 @@ int64_t run_batch(const Batch& batch, const Programs& programs, const Output<Out
   refuse("augment: step ", at, " of image ", b, ", ", known ? kOpcodeNames[step.opcode] : "an unknown opcode", "(",
          values.str(), "), must be in range and fit its image, made from one of ", source.height, "x", source.width,
          ", and views of ", batch.view.height, "x", batch.view.width, "; got values that do not");
+}
+
+// Runs what program_of(worker, b, use) hands to use(programs, p), program p of `programs`, for each image; refuses
+// where one is faulty, and names the first. Faulty programs are not run, the others are.
+template <class Out, class F>
+void run_batch(const Batch& batch, const Output<Out>& out, const F& program_of) {
+  std::atomic<int64_t> faulty{batch.count()};
+  for_each_image(batch, [&](Worker& worker, int64_t b) {
+    program_of(worker, b, [&](const Programs& programs, int64_t p) {
+      if (first_fault(programs, p, batch.images[b].size, batch.view, batch.views) < 0)
+        return run_program(worker.canvas, batch, b, programs, p, out);
+      for (int64_t lowest = faulty; b < lowest && !faulty.compare_exchange_weak(lowest, b);) {
+      }
+    });
+  });
+  if (faulty == batch.count()) return;
+  Worker worker{Canvas(batch.channels), {}};
+  program_of(worker, faulty, [&](const Programs& programs, int64_t p) { report_fault(batch, faulty, programs, p); });
 }
 
 bool is_image_size(int64_t height, int64_t width) {
@@ -176,6 +189,7 @@ void with_output(const Batch& batch, const std::optional<Tensor>& table, const T
     require(table->size(0) == batch.channels && table->size(1) == 256, "augment: table must be (C, 256)");
   }
   require(table.has_value() || dtype == ScalarType::Byte, "augment: out must be uint8 where there is no table");
+  prefer_huge_pages(out.mutable_data_ptr(), out.numel() * static_cast<int64_t>(out.element_size()));
   const void* entries = table.has_value() ? table->const_data_ptr() : nullptr;
   const auto run_as = [&]<class Out>(Out* views) { f(Output<Out>{static_cast<const Out*>(entries), views}); };
   switch (dtype) {
@@ -191,10 +205,25 @@ void augment_cpu(std::vector<Tensor> images, std::optional<Tensor> sizes, Tensor
                  Tensor values, Tensor value_offsets, std::optional<Tensor> table, Tensor out) {
   const Batch batch = make_batch(images, sizes, out);
   const Programs programs = make_programs(opcodes, step_offsets, values, value_offsets, batch.count());
-  prefer_huge_pages(out.mutable_data_ptr(), out.numel() * static_cast<int64_t>(out.element_size()));
-  int64_t faulty = -1;
-  with_output(batch, table, out, [&](const auto& views) { faulty = run_batch(batch, programs, views); });
-  if (faulty >= 0) report_fault(batch, programs, faulty);
+  with_output(batch, table, out, [&](const auto& views) {
+    run_batch(batch, views, [&](Worker&, int64_t b, const auto& use) { use(programs, b); });
+  });
+}
+
+// The same programs as augment_sample's, each drawn where and when it runs.
+void augment_drawn_cpu(std::vector<Tensor> images, std::optional<Tensor> sizes, Tensor instructions, Tensor sample_ids,
+                       int64_t seed, int64_t epoch, std::optional<Tensor> table, Tensor out) {
+  const Batch batch = make_batch(images, sizes, out);
+  const Draws draws = make_draws(instructions, sample_ids, seed, epoch, batch.count());
+  with_output(batch, table, out, [&](const auto& views) {
+    run_batch(batch, views, [&](Worker& worker, int64_t b, const auto& use) {
+      Steps& steps = worker.steps;
+      steps.clear();
+      draws.run(b, batch.images[b].size.height, batch.images[b].size.width, steps);
+      const int64_t ends[2] = {0, static_cast<int64_t>(steps.opcodes.size())};
+      use(Programs{steps.opcodes.data(), ends, steps.values.data(), steps.value_offsets.data()}, 0);
+    });
+  });
 }
 
 }  // namespace
@@ -205,6 +234,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
       "augment(Tensor[] images, Tensor? sizes, Tensor opcodes, Tensor step_offsets, Tensor values, "
       "Tensor value_offsets, Tensor? table, Tensor(a!) out) -> ()");
+  m.def(
+      "augment_drawn(Tensor[] images, Tensor? sizes, Tensor instructions, Tensor sample_ids, int seed, int epoch, "
+      "Tensor? table, Tensor(a!) out) -> ()");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) { m.impl("augment", TORCH_BOX(&dssl::augment::augment_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
+  m.impl("augment", TORCH_BOX(&dssl::augment::augment_cpu));
+  m.impl("augment_drawn", TORCH_BOX(&dssl::augment::augment_drawn_cpu));
+}

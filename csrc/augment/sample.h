@@ -20,7 +20,9 @@ constexpr int kMostViewKeys = 256, kMostSteps = 4096, kMostOps = 2048, kDeepestC
 struct Steps {
   std::vector<int32_t> opcodes;
   std::vector<double> values;
-  std::vector<int64_t> value_offsets;  // end of each step's values
+  std::vector<int64_t> value_offsets{0};  // where each step's values begin, and the end
+
+  void clear() { opcodes.clear(), values.clear(), value_offsets.resize(1); }
 
   template <class... V>
   void add(Opcode opcode, V... v) {
@@ -29,6 +31,41 @@ struct Steps {
     value_offsets.push_back(static_cast<int64_t>(values.size()));
   }
 };
+
+inline bool is_count(double v, double most) { return v >= 0 && v <= most && v == std::floor(v); }
+
+inline bool is_side(double v) { return v >= 1 && is_count(v, kLargestSide); }
+
+// Whether instructions [at, end) stay inside their own length and are not nested too deep; what Python compiles always
+// does.
+inline bool well_formed(const double* at, const double* end, int depth = 0) {
+  if (depth > kDeepestChoice) return false;
+  constexpr int64_t least[] = {2, 8, 9, 3, 9, 2, 3};
+  for (const double* next; at < end; at = next) {
+    if (end - at < kHeader || !is_count(at[0], kChoice) || !is_count(at[1], static_cast<double>(end - at)))
+      return false;
+    const int64_t kind = static_cast<int64_t>(at[0]), count = static_cast<int64_t>(at[1]) - kHeader;
+    if (count < least[kind] || !is_count(at[2], kMostViewKeys - 1) || !is_count(at[3], kMostSteps - 1)) return false;
+    next = at + kHeader + count;
+    const double* p = at + kHeader;
+    if (kind == kFixed && !is_count(p[0], kOpcodes - 1)) return false;
+    if (kind == kRandomResizedCrop && !(p[2] > 0 && p[3] > 0 && is_side(p[4]) && is_side(p[5]))) return false;
+    if (kind == kRandomOps && (!is_count(p[0], kMostOps) || (count - 3) % 6 != 0)) return false;
+    if (kind == kRandomJigsaw && !(p[1] >= 1 && is_count(p[1], kLargestGrid))) return false;
+    if (kind != kChoice) continue;
+    if (!(p[0] >= 1 && is_count(p[0], static_cast<double>((count - 1) / 2)))) return false;
+    const int64_t K = static_cast<int64_t>(p[0]);
+    const double* body = p + 1 + 2 * K;
+    for (int64_t k = 0; k < K; ++k) {
+      if (!is_count(p[1 + K + k], static_cast<double>(next - body))) return false;
+      const double* stop = body + static_cast<int64_t>(p[1 + K + k]);
+      if (!well_formed(body, stop, depth + 1)) return false;
+      body = stop;
+    }
+    if (body != next) return false;
+  }
+  return true;
+}
 
 class Sampler {
  public:
