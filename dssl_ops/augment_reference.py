@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 
 from .images import Images, Source
-from .program import Program
+from .program import MAX_PIXELS, Program
 
 
 def augment_reference(
@@ -50,7 +50,23 @@ def _run(array: np.ndarray, steps: list[tuple[str, tuple[float, ...]]], views: n
                 )
             views[int(values[0])] = np.asarray(image).reshape(views.shape[1:])
         else:
+            if name == "ResizedCrop":
+                _check_area(values, max(source.width * source.height, views.shape[1] * views.shape[2]))
             image = _STEPS[name](image, *values)
+
+
+def _check_area(values: tuple[float, ...], area: int) -> None:
+    most = max(MAX_PIXELS, area)
+    for width, height in (values[5:3:-1], _between_passes(*map(int, values[2:6]), values[7])):
+        if width * height > most:
+            raise ValueError(f"augment: ResizedCrop may need no image of more than {most} pixels; got {values}")
+
+
+def _between_passes(height: int, width: int, out_height: int, out_width: int, pil_compat: float) -> tuple[int, int]:
+    """Width and height after the first pass: since Pillow 13.0.0 the vertical one comes first where it removes more
+    than twice the rows that the other removes columns."""
+    vertical_first = pil_compat >= 13 and height > out_height and height - out_height > 2 * (width - out_width)
+    return (width, out_height) if vertical_first else (out_width, height)
 
 
 def _grayscale(image: Image.Image) -> Image.Image:
@@ -109,10 +125,8 @@ def _resized_crop(image: Image.Image, *values: float) -> Image.Image:
             f"augment: ResizedCrop box must lie inside {image.height}x{image.width}; got {[top, left, height, width]}"
         )
     image = image.crop((left, top, left + width, top + height))
-    # One axis at a time, so that the pass order is pil_compat's and not that of the Pillow at hand: since 13.0.0
-    # the vertical pass comes first where it removes more than twice the rows that the other removes columns.
-    vertical_first = pil_compat >= 13 and height > out_height and height - out_height > 2 * (width - out_width)
-    middle = (width, out_height) if vertical_first else (out_width, height)
+    # One axis at a time, so that the pass order is pil_compat's and not that of the Pillow at hand.
+    middle = _between_passes(height, width, out_height, out_width, pil_compat)
     return image.resize(middle, interpolation).resize((out_width, out_height), interpolation)
 
 

@@ -149,9 +149,10 @@ def one_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | tuple[None, 
 def check_image(op: str, label: str, image: Tensor, form: str) -> None:
     """Raise ValueError unless image is a uint8 CPU tensor of this form, C in {1, 3}, sides of 1 to 32768."""
     require(isinstance(image, Tensor), f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}")
-    good = image.dtype == torch.uint8 and image.dim() == form.count(",") + 1 and image.shape[-3] in (1, 3)
+    shape = image.shape
+    good = image.dtype == torch.uint8 and len(shape) == form.count(",") + 1 and shape[-3] in (1, 3)
     require(
-        good and min(image.shape[-2:]) >= 1 and max(image.shape[-2:]) <= MAX_SIDE,
+        good and 1 <= shape[-2] <= MAX_SIDE and 1 <= shape[-1] <= MAX_SIDE,
         f"{op}: {label} must be uint8 {form} with C 1 or 3 and sides of 1 to {MAX_SIDE}; got {_came(image)}",
     )
     require(image.device.type == "cpu", f"{op}: {label} must be on the CPU; got {image.device}")

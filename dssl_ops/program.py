@@ -46,6 +46,7 @@ NAMES: tuple[str, ...] = tuple(OPCODES)
 AFFINE_OPS = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 INTERPOLATION = {"nearest": 0, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 MAX_SIDE, MAX_VIEWS, MAX_GRID, MAX_VALUE = 1 << 15, 64, 64, 1e9  # what the compiled engine takes
+MAX_PIXELS = 1 << 24  # of an image on the way from source to view, unless one of these has more
 _COUNTS = np.array([-1 if name == "Jigsaw" else len(names) for name, names in VALUE_NAMES.items()])
 
 

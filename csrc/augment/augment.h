@@ -1,6 +1,7 @@
 // A program: the steps that make every view of one image. Reading it, and checking it before a pixel moves.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -37,6 +38,8 @@ struct Size {
 };
 
 constexpr int kMostViews = 64;  // one bit each in the check below
+// Of an image on the way from source to view, unless one of these has more: else a few numbers could ask for gigabytes.
+constexpr int64_t kMostPixels = int64_t{1} << 24;
 
 // What the authors paint, and its luma for grey images.
 DSSL_HD uint8_t cutout_colour(int channels, int channel) {
@@ -46,6 +49,21 @@ DSSL_HD uint8_t cutout_colour(int channels, int channel) {
 
 DSSL_HD bool is_whole(double v, int64_t low, int64_t high) {
   return v >= static_cast<double>(low) && v <= static_cast<double>(high) && v == std::floor(v);
+}
+
+// Whether the crop lies in the image, and neither what it makes nor what lies between its passes is too large.
+inline bool check_crop(const double* v, Size size, int64_t most_pixels) {
+  for (int k = 0; k < 6; ++k)
+    if (!is_whole(v[k], k < 2 ? 0 : 1, kLargestSide)) return false;
+  if (!((v[6] == kBilinear || v[6] == kBicubic) && (v[7] == 12 || v[7] == 13))) return false;
+  const int64_t top = static_cast<int64_t>(v[0]), left = static_cast<int64_t>(v[1]), h = static_cast<int64_t>(v[2]),
+                w = static_cast<int64_t>(v[3]), to_h = static_cast<int64_t>(v[4]), to_w = static_cast<int64_t>(v[5]);
+  const int64_t middle = vertical_first(w, h, to_w, to_h, static_cast<int>(v[7])) ? w * to_h : h * to_w;
+  return top + h <= size.height && left + w <= size.width && std::max(middle, to_h * to_w) <= most_pixels;
+}
+
+inline int64_t most_pixels(Size source, Size view) {
+  return std::max({kMostPixels, source.height * source.width, view.height * view.width});
 }
 
 // Whether the step can run on an image of this size; follows it, so that the next step can be checked.
@@ -65,12 +83,9 @@ inline bool check_step(const Step& step, Size source, Size& size, Size view, int
     case kTranslateX:
     case kTranslateY: return v[1] == kNearest || v[1] == kBilinear || v[1] == kBicubic;
     case kResizedCrop: {
-      for (int k = 0; k < 6; ++k)
-        if (!is_whole(v[k], k < 2 ? 0 : 1, kLargestSide)) return false;
-      const bool fits =
-          v[0] + v[2] <= static_cast<double>(size.height) && v[1] + v[3] <= static_cast<double>(size.width);
+      if (!check_crop(v, size, most_pixels(source, view))) return false;
       size = {static_cast<int64_t>(v[4]), static_cast<int64_t>(v[5])};
-      return fits && (v[6] == kBilinear || v[6] == kBicubic) && (v[7] == 12 || v[7] == 13);
+      return true;
     }
     case kJigsaw: {
       const int64_t grid = std::llround(std::sqrt(static_cast<double>(step.count)));

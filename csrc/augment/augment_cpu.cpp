@@ -63,8 +63,9 @@ void for_each_image(const Batch& batch, const F& f) {
   int64_t bytes = 0;
   for (const Image& image : batch.images)
     bytes += batch.channels * image.size.height * image.size.width + batch.view_values() * batch.views;
-  constexpr int64_t kWorthAThread = 16384, kTurnsPerThread = 16;
-  const int64_t threads = std::clamp<int64_t>(bytes / kWorthAThread, 1, torch::stable::get_num_threads());
+  constexpr int64_t kWorthAThread = 16384, kTurnsPerThread = 32;
+  const int64_t most = std::min<int64_t>(batch.count(), torch::stable::get_num_threads());
+  const int64_t threads = std::clamp<int64_t>(bytes / kWorthAThread, 1, std::max<int64_t>(1, most));
   const int64_t run = std::clamp<int64_t>(batch.count() / (threads * kTurnsPerThread), 1, 8);
   std::atomic<int64_t> next{0};
   torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
@@ -86,8 +87,9 @@ void for_each_image(const Batch& batch, const F& f) {
   std::ostringstream values;
   for (int64_t k = 0; k < std::min<int64_t>(step.count, 16); ++k) values << (k ? ", " : "") << step.values[k];
   refuse("augment: step ", at, " of image ", b, ", ", known ? kOpcodeNames[step.opcode] : "an unknown opcode", "(",
-         values.str(), "), must be in range and fit its image, made from one of ", source.height, "x", source.width,
-         ", and views of ", batch.view.height, "x", batch.view.width, "; got values that do not");
+         values.str(), "), must be in range, fit its image, made from one of ", source.height, "x", source.width,
+         ", fit views of ", batch.view.height, "x", batch.view.width, " and need no image of more than ",
+         most_pixels(source, batch.view), " pixels on the way; got values that do not");
 }
 
 // Runs what program_of(worker, b, use) hands to use(programs, p), program p of `programs`, for each image; refuses

@@ -248,7 +248,7 @@ void Canvas::resize(const double* v) {
              vertical = vertical_first(w, h, size.width, size.height, static_cast<int>(v[7]));
   const Taps x(Axis(w, size.width, bicubic)), y(Axis(h, size.height, bicubic));
   uint8_t* out = writable(size.height * size.width);
-  scratch_.resize(std::max(h * size.width, size.height * w));
+  scratch_.resize(vertical ? size.height * w : h * size.width);
   uint8_t* middle = scratch_.data();
   for (int c = 0; c < channels_; ++c) {
     const uint8_t* from = plane(c) + static_cast<int64_t>(v[0]) * size_.width + static_cast<int64_t>(v[1]);
