@@ -1,7 +1,20 @@
-"""Checkpoints: complete, written whole or not at all, and loaded without running code."""
+"""Checkpoints: complete, written whole or not at all, and loaded without running code.
+
+checkpoint.pt is what `torch.load(path, weights_only=True)` reads:
+
+    config      {setting: value}, as in config.json
+    progress    step (the sampler's position: order and views follow from it and the seed), checksum of the data,
+                running loss, seconds, kNN of the untrained encoder, evidence of collapse
+    model       state_dict of the method: encoder.* is the backbone f under torchvision's names, projector.* is g,
+                predictor.* is h; BYOL: target.0.*, target.1.* the slow f and g; MoCo: slow.0.*, slow.1.*, queue.keys,
+                queue.pointer, passes (the number of forward passes, which the shuffles are drawn from)
+    optimizer   state_dict of the optimiser; the schedules follow from the step
+    scaler      of gradients, where the precision is fp16
+"""
 
 import contextlib
 import pickle
+import shutil
 
 import torch
 
@@ -19,6 +32,14 @@ def save(state, path):
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
         raise TrainerError(f"checkpoint: cannot write {path}: {error}") from None
+
+
+def copy(path, kept):
+    try:
+        with open(path, "rb") as source, replacing(kept) as file:
+            shutil.copyfileobj(source, file)
+    except OSError as error:
+        raise TrainerError(f"checkpoint: cannot write {kept}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import sys
 
 from .config import LAYOUTS, Config, TrainerError, override, show, unknown
 from .interruption import Interrupted
-from .presets import PRESETS
+from .presets import ABOUT, GIVEN, PRESETS
 
 CHOSEN_BY_PRESET = ("method", "dataset", "scale")
 
@@ -42,12 +42,13 @@ def parser():
     root = Parser("dssl", description="Directional self-supervised learning: reference trainer of dssl_ops.")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     add_train(commands)
+    add_show(commands)
     add_demo(commands)
     return root
 
 
 def unexpected(argument, options):
-    if options.command == "train" and argument.startswith("--"):
+    if options.command in ("train", "show") and argument.startswith("--"):
         name = argument[2:].split("=")[0].replace("-", "_")
         return unknown(name, [spec.name for spec in dataclasses.fields(Config)])
     return f"unexpected argument {argument!r} (`dssl {options.command} --help` lists all)"
@@ -59,7 +60,7 @@ def unexpected(argument, options):
 DEFAULTS = {"data": "none: say where", "out": "runs/<preset>-<variant>-<scale>-seed<N>"}
 ABOUT_TRAIN = """\
 Train one recipe. Run the same command again to resume. Every setting can be overridden.
-Values in brackets are those of --scale small."""
+Values in brackets are those of simsiam-cifar10 at --scale small; `dssl show METHOD-DATASET` prints a recipe's own."""
 ABOUT_FULL = "small: two CPU cores; full: the authors' optimiser and networks with the paper's heavy policy [small]"
 
 
@@ -71,6 +72,12 @@ def add_train(commands):
     )  # fmt: skip
     train.add_argument("preset", metavar="METHOD-DATASET", help=", ".join(PRESETS))
     train.add_argument("--scale", default="small", help=ABOUT_FULL)
+    add_settings(train)
+    train.set_defaults(run=run_train)
+
+
+def add_settings(command):
+    """An option for every setting; what is not typed stays out of the namespace."""
     for spec in dataclasses.fields(Config):
         if spec.name in CHOSEN_BY_PRESET:
             continue
@@ -78,42 +85,77 @@ def add_train(commands):
         shown = DEFAULTS.get(spec.name, show(spec.default))
         about = f"{spec.metadata['about']} [{shown}]".replace("%", "%%")
         alone = {"nargs": "?", "const": "true"} if spec.type == "bool" else {}  # --download means --download true
-        train.add_argument(
+        command.add_argument(
             *names, dest=spec.name, default=argparse.SUPPRESS, metavar=metavar(spec), help=about, **alone
         )
-    train.set_defaults(run=run_train)
 
 
 def metavar(spec):
     if spec.name in ("data", "out"):
         return "PATH"
-    kinds = {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false", "tuple[int, ...]": "N-N"}
+    kinds = {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}
+    kinds |= {"tuple[int, ...]": "N-N", "tuple[float, ...]": "X-X"}
     return "|".join(spec.metadata["choices"] or [kinds[spec.type]])
 
 
 def run_train(options):
-    config = config_of(options)
+    config, origins = config_of(options), origin_of(options)
     from .train import train  # imports torch: a wrong option should not wait for it
 
-    train(config)
+    train(config, origin=origins)
+
+
+def preset_of(options):
+    if options.preset not in PRESETS:
+        raise TrainerError(f"unknown recipe {options.preset!r}; there is {', '.join(PRESETS)}")
+    if options.scale not in PRESETS[options.preset]:
+        raise TrainerError(f"--scale: expected one of {', '.join(PRESETS[options.preset])}; got {options.scale!r}")
+    return PRESETS[options.preset][options.scale]
+
+
+def typed(options):
+    """{setting: text} of what stands on the command line."""
+    names = {spec.name for spec in dataclasses.fields(Config)} - set(CHOSEN_BY_PRESET)
+    return {name: text for name, text in vars(options).items() if name in names}
 
 
 def config_of(options):
     """The preset's Config with the command line's overrides."""
-    if options.preset not in PRESETS:
-        raise TrainerError(f"unknown recipe {options.preset!r}; there is {', '.join(PRESETS)}")
-    scales = PRESETS[options.preset]
-    if options.scale not in scales:
-        raise TrainerError(f"--scale: expected one of {', '.join(scales)}; got {options.scale!r}")
-    names = {spec.name for spec in dataclasses.fields(Config)} - set(CHOSEN_BY_PRESET)
-    texts = {name: text for name, text in vars(options).items() if name in names}
+    preset, texts = preset_of(options), typed(options)
     if "data" not in texts:
         raise TrainerError("--data: expected a folder with the images, or 'drawn' for synthetic ones; got nothing")
-    config = override(scales[options.scale], texts)
+    config = override(preset, texts)
     if "out" not in texts:
         out = f"runs/{options.preset}-{config.variant}-{options.scale}-seed{config.seed}"
         config = dataclasses.replace(config, out=out)
     return config
+
+
+def origin_of(options):
+    """{setting: where its value comes from}."""
+    given = {spec.name: "default" for spec in dataclasses.fields(Config)}
+    preset = dict.fromkeys(GIVEN[options.preset][options.scale], "preset")
+    return given | preset | dict.fromkeys(typed(options), "command line")
+
+
+# ---- dssl show
+
+
+def add_show(commands):
+    about = "Print every setting of a recipe with its origin: preset, default, or this command line."
+    command = commands.add_parser("show", help="print a recipe", description=about, allow_abbrev=False)
+    command.add_argument("preset", metavar="METHOD-DATASET", help=", ".join(PRESETS))
+    command.add_argument("--scale", default="small", help=ABOUT_FULL)
+    add_settings(command)
+    command.set_defaults(run=run_show)
+
+
+def run_show(options):
+    config, origins = override(preset_of(options), typed(options)), origin_of(options)
+    print(f"{options.preset}, scale {options.scale}. {ABOUT[options.preset]}\n")
+    for spec in dataclasses.fields(Config):
+        value = show(getattr(config, spec.name)) or "(none)"
+        print(f"{spec.name:18}{value or '(none)':22}{origins[spec.name]:14}{spec.metadata['about']}")
 
 
 # ---- dssl demo

@@ -18,69 +18,120 @@ one zip of that tree, or a folder holding train.zip and test.zip,
 the CIFAR-10 python batches (data_batch_1 .. test_batch, or a folder cifar-10-batches-py holding them)"""
 
 
-def setting(default, about, choices=None, minimum=None, maximum=None):
-    """A field with its one-line explanation and, where it has any, its allowed values or range."""
-    rules = {"about": about, "choices": choices, "minimum": minimum, "maximum": maximum}
+def setting(default, about, choices=None, minimum=None, maximum=None, length=None):
+    """A field with its one-line explanation and, where it has any, its allowed values, range or number of values."""
+    rules = {"about": about, "choices": choices, "minimum": minimum, "maximum": maximum, "length": length}
     return field(default=default, metadata=rules)
+
+
+METHODS = ("simsiam", "byol", "simclr", "mocov2", "barlow")
+DATASETS = ("cifar10", "imagenet")
+VARIANTS = ("baseline", "heavy", "dssl", "soft")
+ENCODERS = ("resnet10_eighth", "resnet10_half", "resnet18_cifar", "resnet18", "resnet50")
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run. The defaults are the small scale of simsiam-cifar10; `presets/` holds every named recipe."""
+    """One run. The defaults are those of SimSiam on CIFAR-10 at small scale; `presets/` holds every named recipe."""
 
-    method: str = setting("simsiam", "self-supervised framework", choices=("simsiam",))
-    dataset: str = setting("cifar10", "data set that the recipe is for", choices=("cifar10",))
+    method: str = setting("simsiam", "self-supervised framework", METHODS)
+    dataset: str = setting("cifar10", "data set that the recipe is for", DATASETS)
     variant: str = setting(
-        "dssl", "baseline: two standard pairs; heavy: w/ T-hat; dssl", choices=("baseline", "heavy", "dssl")
-    )
-    scale: str = setting("small", "which preset the run started from", choices=("small", "full", "toy"))
+        "dssl", "baseline: standard views; heavy: w/ T-hat; dssl; soft: dssl weighted by the heavy view's severity",
+        VARIANTS,
+    )  # fmt: skip
+    scale: str = setting("small", "which preset the run started from", ("small", "full", "toy"))
 
-    data: str = setting("drawn", "folder or zip with the images, or 'drawn' for synthetic ones")
+    data: str = setting("drawn", "folder or zip with the images, hf:NAME, or 'drawn' for synthetic ones")
     download: bool = setting(False, "let torchvision download CIFAR-10 into the data folder")
     limit_train: int = setting(0, "use only a fixed random subset of the training images; 0: all", minimum=0)
     limit_test: int = setting(0, "use only a fixed random subset of the test images; 0: all", minimum=0)
+    workers: int = setting(0, "threads that decode and make views ahead of the step; 0: none", minimum=0, maximum=256)
     out: str = setting("runs/latest", "folder that receives everything the run makes")
 
     image_size: int = setting(32, "side of the views, in pixels", minimum=1)
-    op_set: str = setting("author16", "operations of RandAugment", choices=("author16", "ra14"))
-    ra_n: int = setting(2, "RandAugment: operations per image; 0: no RandAugment", minimum=0)
-    ra_m: float = setting(5, "RandAugment: magnitude, 0 to 30", minimum=0, maximum=30)
-    jigsaw_grid: int = setting(4, "JigSaw: tiles per side; 0: no JigSaw", minimum=0)
-    jigsaw_p: float = setting(1.0, "JigSaw: probability", minimum=0, maximum=1)
+    crop: tuple[float, ...] = setting((0.2, 1.0), "standard view: least and largest part of the area", length=2)
+    interpolation: str = setting("bilinear", "of the crop", ("bilinear", "bicubic"))
+    jitter: tuple[float, ...] = setting((0.4, 0.4, 0.4, 0.1), "brightness-contrast-saturation-hue", length=4)
+    jitter_p: float = setting(0.8, "probability of the jitter", minimum=0, maximum=1)
+    grayscale: float = setting(0.2, "probability", minimum=0, maximum=1)
+    blur: tuple[float, ...] = setting((0.0, 0.0), "probability in v and in v'", length=2, minimum=0, maximum=1)
+    solarize: tuple[float, ...] = setting((0.0, 0.0), "probability in v and in v'", length=2, minimum=0, maximum=1)
+    normalize: bool = setting(True, "subtract the data set's mean, divide by its deviation")
 
-    encoder: str = setting("resnet10_half", "backbone", choices=("resnet10_half", "resnet18_cifar"))
-    projector: tuple[int, ...] = setting((512, 512), "widths of the projector's two layers, as 512-512")
-    predictor: int = setting(128, "hidden width of the predictor", minimum=1)
-    loss_scale: str = setting(
-        "sum",
-        "weight of a loss term: 1/2 (sum, the authors' code) or 1/4 (mean, Algorithm 1)",
-        choices=("sum", "mean"),
+    heavy: str = setting("RA(2,5)+Jigsaw(4)", "heavy policy: RA(n,m), UA, Jigsaw(n), Choice(..), joined by +")
+    op_set: str = setting("author16", "operations of RandAugment", ("author16", "ra14"))
+    heavy_from: str = setting(
+        "view", "v^ continues its v (Eq. 3), or starts from the whole image, or from another crop of it",
+        ("view", "image", "crop"),
+    )  # fmt: skip
+    heavy_views: str = setting(
+        "hh", "of variant heavy: hh, all views heavy; all, Eq. 6 with all ones; sh, pairs of standard and heavy",
+        ("hh", "all", "sh"),
+    )  # fmt: skip
+
+    alpha: float = setting(1.0, "Eq. 6: standard views with each other", minimum=0)
+    beta: float = setting(0.0, "Eq. 6: heavy views with each other", minimum=0)
+    gamma: float = setting(1.0, "Eq. 6: heavy view towards its standard view", minimum=0)
+    delta: float = setting(0.0, "Eq. 6: standard view towards its heavy view", minimum=0)
+    loss_scale: str = setting("sum", "sum: the authors' code; mean: half of it, Algorithm 1", ("sum", "mean"))
+    temperature: float = setting(0.5, "of NT-Xent and InfoNCE", minimum=1e-3)
+    queue: int = setting(4096, "MoCo: keys of past batches", minimum=1)
+    symmetric: bool = setting(False, "MoCo: both views as queries")
+    lambd: float = setting(0.0051, "Barlow Twins: weight of the off-diagonal part", minimum=0)
+    barlow_scale: float = setting(1.0, "Barlow Twins: factor of its loss", minimum=0)
+    ema: float = setting(0.99, "BYOL and MoCo: momentum of the slow network", minimum=0, maximum=1)
+    ema_schedule: str = setting("constant", "cosine: from ema to 1, as BYOL", ("constant", "cosine"))
+
+    encoder: str = setting("resnet10_half", "backbone", ENCODERS)
+    zero_init: bool = setting(False, "last batch norm of each residual block starts at 0")
+    fan_in_init: bool = setting(False, "convolutions and linear layers start at U(+-1/sqrt(fan in)), as the authors")
+    projector: tuple[int, ...] = setting((512, 512), "widths of the projector's layers, as 512-512", minimum=1)
+    projector_norm: str = setting(
+        "fixed", "batch norm after the projector: none, fixed (nothing learnt), scale, affine",
+        ("none", "fixed", "scale", "affine"),
+    )  # fmt: skip
+    predictor: int = setting(128, "SimSiam and BYOL: hidden width of the predictor", minimum=1)
+    bn_splits: int = setting(
+        1, "groups of a step's batch with batch-norm statistics of their own, over all processes", minimum=1
     )
 
-    batch_size: int = setting(128, "images per step; each gives four views", minimum=2)
+    batch_size: int = setting(128, "images per step over all processes", minimum=2)
+    accumulate: int = setting(1, "parts of a step that pass through the network in turn", minimum=1)
     epochs: int = setting(10, "passes over the training images", minimum=1)
     max_steps: int = setting(0, "stop after this many steps, schedule unchanged; 0: run all epochs", minimum=0)
+    optimizer: str = setting("sgd", "optimiser", ("sgd", "lars"))
     lr: float = setting(0.06, "peak learning rate", minimum=0)
-    momentum: float = setting(0.9, "SGD momentum", minimum=0, maximum=1)
-    weight_decay: float = setting(5e-4, "on every parameter, as the authors do", minimum=0)
+    lr_1d: float = setting(0.0, "peak learning rate of biases and norms; 0: lr", minimum=0)
+    lr_end: float = setting(0.0, "share of the peak at which the cosine ends", minimum=0, maximum=1)
+    fix_predictor_lr: bool = setting(False, "the predictor's learning rate stays at its peak")
+    momentum: float = setting(0.9, "of the optimiser", minimum=0, maximum=1)
+    weight_decay: float = setting(5e-4, "SGD: on every parameter, as the authors; LARS: on matrices only", minimum=0)
+    trust: float = setting(1e-3, "LARS: trust coefficient", minimum=0)
     warmup_epochs: int = setting(0, "linear warm-up", minimum=0)
-    schedule: str = setting("step", "the cosine falls with every step or every epoch", choices=("step", "epoch"))
+    schedule: str = setting("step", "the cosine falls with every step or every epoch", ("step", "epoch"))
 
     seed: int = setting(0, "of initial weights, data order and views", minimum=0, maximum=2**63 - 1)
     device: str = setting("auto", "auto (CUDA if there is one), cpu, cuda, cuda:1, ...")
     precision: str = setting(
-        "auto", "auto: bf16 where the hardware multiplies it, else fp32", choices=("auto", "bf16", "fp32")
+        "auto", "auto: bf16 where the hardware multiplies it, else fp32", ("auto", "bf16", "fp16", "fp32")
     )
     threads: int = setting(
         0, "CPU threads; 0: torch's own choice; 1 is fastest where others use the cores", minimum=0, maximum=1024
     )
     channels_last: bool = setting(True, "memory layout of images and convolutions")
+    compile: bool = setting(False, "torch.compile the method")
+    deterministic: bool = setting(False, "deterministic algorithms only (CUDA; on the CPU they are anyway)")
 
     knn_every: int = setting(2, "epochs between kNN evaluations; the last epoch always has one", minimum=1)
+    knn_limit: int = setting(0, "training images in the kNN bank, a fixed random subset; 0: all", minimum=0)
     knn_k: int = setting(200, "neighbours", minimum=1)
     knn_temperature: float = setting(0.1, "of the neighbours' votes", minimum=1e-3)
+    on_collapse: str = setting("warn", "what the collapse alarm does", ("warn", "stop"))
     log_every: int = setting(50, "steps between rows of log.csv; each epoch ends with one", minimum=1)
+    tensorboard: bool = setting(False, "write the rows of log.csv for TensorBoard, too")
     checkpoint_every: int = setting(1, "epochs between checkpoints", minimum=1)
+    keep_every: int = setting(0, "epochs between checkpoints that later ones do not replace; 0: none", minimum=0)
     resume: bool = setting(True, "continue from the folder's checkpoint if it has one")
 
     def __post_init__(self):
@@ -88,29 +139,56 @@ class Config:
             check(spec, getattr(self, spec.name))
         if not self.data:
             raise TrainerError("data: expected a folder with the images, or 'drawn' for synthetic ones; got nothing")
-        if len(self.projector) != 2 or min(self.projector) < 1:
-            raise TrainerError(f"projector: expected two widths such as 512-512; got {show(self.projector)}")
         if self.warmup_epochs >= self.epochs:
             raise TrainerError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
-        if self.variant != "baseline" and not (self.ra_n or self.jigsaw_grid):
-            raise TrainerError(f"variant {self.variant} needs a heavy augmentation: ra_n or jigsaw_grid above 0")
+        if self.variant != "baseline" and not self.heavy:
+            raise TrainerError(
+                f"variant {self.variant} needs a heavy augmentation, such as --heavy 'RA(2,5)+Jigsaw(4)'"
+            )
+        if self.variant == "soft" and self.heavy_from != "view":
+            raise TrainerError("variant soft needs heavy_from view: the severity is that of the steps from v to v^")
+        if self.batch_size % (self.accumulate * self.bn_splits):
+            raise TrainerError(
+                f"batch_size {self.batch_size} must be a multiple of accumulate x bn_splits "
+                f"({self.accumulate} x {self.bn_splits})"
+            )
+        if self.variant in ("dssl", "soft") and not (self.alpha or self.beta or self.gamma or self.delta):
+            raise TrainerError("alpha, beta, gamma and delta are all 0: there is no loss")
 
 
 def check(spec, value):
-    """Raises TrainerError unless `value` obeys the field's choices and range."""
-    rules = spec.metadata
+    """Raises TrainerError unless `value` has the field's type and obeys its choices, length and range."""
+    rules, parts = spec.metadata, value if isinstance(value, tuple) else (value,)
+    number, example = KINDS[spec.type]
+    if isinstance(value, tuple) != spec.type.startswith("tuple") or not all(isinstance(p, number) for p in parts):
+        raise TrainerError(f"{spec.name}: expected {example}; got {value!r}")
+    if spec.type != "bool" and any(isinstance(p, bool) for p in parts):
+        raise TrainerError(f"{spec.name}: expected {example}; got {value!r}")
+    if not parts or rules["length"] not in (None, len(parts)):
+        raise TrainerError(f"{spec.name}: expected {rules['length'] or 'some'} values; got {show(value)!r}")
     if rules["choices"] and value not in rules["choices"]:
         raise TrainerError(f"{spec.name}: expected one of {', '.join(rules['choices'])}; got {value!r}")
+    for part in parts:
+        check_range(spec.name, rules, part)
+
+
+def check_range(name, rules, value):
     if isinstance(value, float) and not math.isfinite(value):
-        raise TrainerError(f"{spec.name}: expected a finite number; got {value}")
+        raise TrainerError(f"{name}: expected a finite number; got {value}")
     if rules["minimum"] is not None and value < rules["minimum"]:
-        raise TrainerError(f"{spec.name}: must be at least {rules['minimum']}; got {value}")
+        raise TrainerError(f"{name}: must be at least {rules['minimum']}; got {value}")
     if rules["maximum"] is not None and value > rules["maximum"]:
-        raise TrainerError(f"{spec.name}: must be at most {rules['maximum']}; got {value}")
+        raise TrainerError(f"{name}: must be at most {rules['maximum']}; got {value}")
 
 
-def widths(text):
-    return tuple(int(part) for part in text.split("-"))
+KINDS = {
+    "int": (int, "an integer"),
+    "float": ((int, float), "a number"),
+    "str": (str, "text"),
+    "bool": (bool, "true or false"),
+    "tuple[int, ...]": (int, "integers such as 512-512"),
+    "tuple[float, ...]": ((int, float), "numbers such as 0.5-0"),
+}
 
 
 def switch(text):
@@ -118,11 +196,12 @@ def switch(text):
 
 
 PARSERS = {
-    "int": (int, "an integer"),
-    "float": (float, "a number"),
-    "str": (str, "text"),
-    "bool": (switch, "true or false"),
-    "tuple[int, ...]": (widths, "widths such as 512-512"),
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": switch,
+    "tuple[int, ...]": lambda text: tuple(int(part) for part in text.split("-")),
+    "tuple[float, ...]": lambda text: tuple(float(part) for part in text.split("-")),
 }
 
 
@@ -135,11 +214,11 @@ def override(config, texts):
     for name, text in texts.items():
         if name not in fields:
             raise TrainerError(unknown(name, fields))
-        parse, expected = PARSERS[fields[name].type]
+        kind = fields[name].type
         try:
-            values[name] = parse(text)
+            values[name] = PARSERS[kind](text)
         except (ValueError, KeyError):
-            raise TrainerError(f"--{name.replace('_', '-')}: expected {expected}; got {text!r}") from None
+            raise TrainerError(f"--{name.replace('_', '-')}: expected {KINDS[kind][1]}; got {text!r}") from None
     return dataclasses.replace(config, **values)
 
 
@@ -153,7 +232,9 @@ def show(value):
     """A setting as it is typed on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
-    return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple | list):
+        return "-".join(f"{part:g}" for part in value)
+    return str(value)
 
 
 def as_dict(config):

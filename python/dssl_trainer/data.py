@@ -6,6 +6,7 @@ torchvision fetches the CIFAR-10 python batches into it first.
 
 import io
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,20 @@ class Images:
     def __len__(self):
         return len(self.labels)
 
+    def batch(self, ids, decoders=None):
+        """uint8 (B, 3, H, W) of the images with these ids."""
+        return self.pixels[ids]
+
+    def plain(self, ids):
+        """The same as evaluation sees them."""
+        return self.pixels[ids]
+
+    def crc(self, crc=0):
+        """A checksum of all images and labels."""
+        for tensor in (self.pixels, self.labels):
+            crc = zlib.crc32(tensor.contiguous().numpy(), crc)
+        return crc
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -40,6 +55,9 @@ class Dataset:
     test: Images
     classes: tuple[str, ...]
     source: str
+
+    def crc(self):
+        return self.test.crc(self.train.crc())
 
     @property
     def about(self):

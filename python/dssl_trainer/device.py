@@ -2,17 +2,19 @@
 
 import contextlib
 import dataclasses
+import os
 
 import torch
 
 from .config import TrainerError
+from .distributed import launched, local_device
 
 
 def resolve(config):
     """The settings with 'auto' replaced by what this machine has."""
     device = config.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = ("cuda" if not launched() else local_device()) if torch.cuda.is_available() else "cpu"
     if device.split(":")[0] not in ("cpu", "cuda"):
         raise TrainerError(f"device: expected auto, cpu or cuda; got {device!r}")
     try:
@@ -34,11 +36,15 @@ def fast_bf16(device):
 
 
 def autocast(config):
-    return torch.autocast(torch.device(config.device).type, torch.bfloat16, enabled=config.precision == "bf16")
+    """Matrix products and convolutions in the run's precision; our losses and batch norm's statistics in float32."""
+    dtype = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    return torch.autocast(torch.device(config.device).type, dtype, enabled=config.precision != "fp32")
 
 
 def to_device(images, config):
-    return images.to(config.device, memory_format=memory_format(config))
+    if torch.device(config.device).type == "cuda":
+        images = images.pin_memory()  # the copy runs beside the computation
+    return images.to(config.device, memory_format=memory_format(config), non_blocking=True)
 
 
 def memory_format(config):
@@ -54,3 +60,18 @@ def threads(count):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def deterministic(config):
+    """With the setting, torch refuses algorithms whose bits change from call to call."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads it
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = before[1]

@@ -1,5 +1,6 @@
-"""ResNets for 32-pixel images. Parameter names are torchvision's, so that weights move between the two."""
+"""ResNets. Parameter names are torchvision's, so that weights move between the two."""
 
+import torch
 from torch import nn
 
 
@@ -61,4 +62,45 @@ def resnet10_half():
     return ResNet((1, 1, 1, 1), channels=32, stem_stride=2)
 
 
-ENCODERS = {"resnet18_cifar": resnet18_cifar, "resnet10_half": resnet10_half}
+def resnet10_eighth():
+    """For tests: 8 channels in the stem, 64 features, 77 thousand parameters."""
+    return ResNet((1, 1, 1, 1), channels=8, stem_stride=2)
+
+
+def torchvision_resnet(name):
+    """torchvision's network for 224-pixel images without its classifier."""
+    from torchvision import models
+
+    encoder = getattr(models, name)()
+    encoder.width = encoder.fc.in_features
+    encoder.fc = nn.Identity()
+    return encoder
+
+
+ENCODERS = {
+    "resnet10_eighth": resnet10_eighth,
+    "resnet10_half": resnet10_half,
+    "resnet18_cifar": resnet18_cifar,
+    "resnet18": lambda: torchvision_resnet("resnet18"),
+    "resnet50": lambda: torchvision_resnet("resnet50"),
+}
+
+
+def new_encoder(config):
+    """The encoder that the settings name, freshly initialised (torch's default, or as they say)."""
+    encoder = ENCODERS[config.encoder]()
+    if config.zero_init:
+        for block in encoder.modules():
+            last = getattr(block, "bn3", None) or getattr(block, "bn2", None)
+            if last is not None:
+                nn.init.zeros_(last.weight)
+    return encoder
+
+
+def fan_in_init(module):
+    """U(-1/sqrt(fan in), 1/sqrt(fan in)) for weights and biases, as the authors' SimSiam on ImageNet has it."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            bound = layer.weight[0].numel() ** -0.5
+            for parameter in filter(lambda p: p is not None, (layer.weight, layer.bias)):
+                torch.nn.init.uniform_(parameter, -bound, bound)

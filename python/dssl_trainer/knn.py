@@ -26,4 +26,4 @@ def vote(queries, bank, bank_labels, classes, k, temperature):
 def knn_accuracy(bank, bank_labels, queries, query_labels, classes, k=200, temperature=0.1):
     """Percent of all queries that get their own label."""
     predicted = knn_predict(bank, bank_labels, queries, classes, k, temperature)
-    return 100 * (predicted == query_labels).double().mean().item()
+    return 100 * (predicted == query_labels).sum().item() / len(query_labels)

@@ -6,7 +6,10 @@ import os
 from .config import TrainerError
 from .files import replacing
 
-COLUMNS = ("epoch", "step", "loss", "lr", "knn", "rankme", "std", "alarm", "views_per_second", "data_share", "seconds")
+COLUMNS = (
+    "epoch", "step", "loss", "loss_symmetric", "loss_directed", "lr", "ema", "grad_norm", "sv_sv", "sv_hv", "hv_hv",
+    "constant", "knn", "rankme", "std", "alarm", "images_per_second", "views_per_second", "data_share", "seconds",
+)  # fmt: skip
 
 
 def append(path, row):
@@ -16,9 +19,26 @@ def append(path, row):
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
-        writer.writerow(row)
+        writer.writerow({name: text(value) for name, value in row.items()})
         file.flush()
         os.fsync(file.fileno())
+
+
+def text(value):
+    """Nine digits: all of a float32, such as the loss of one step, and no more of a float64 than anyone needs."""
+    return f"{value:.9g}" if isinstance(value, float) else value
+
+
+def append_tensorboard(folder, row):
+    """The same row as scalars for TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainerError("tensorboard: the package tensorboard is not installed") from None
+    with SummaryWriter(str(folder)) as writer:
+        for name, value in row.items():
+            if name not in ("step", "epoch"):
+                writer.add_scalar(name, value, row["step"])
 
 
 def read(path):

@@ -6,20 +6,19 @@ import torch
 from matplotlib.figure import Figure
 
 from .config import TrainerError
-from .views import NAMES, view_maker
+from .views import view_maker, view_names
 
-COLORS = {"baseline": "#4477aa", "heavy": "#cc6677", "dssl": "#228833"}
-LABELS = {"baseline": "baseline", "heavy": "w/ T-hat", "dssl": "DSSL"}
+COLORS = {"baseline": "#4477aa", "heavy": "#cc6677", "dssl": "#228833", "soft": "#aa3377"}
+LABELS = {"baseline": "baseline", "heavy": "w/ T-hat", "dssl": "DSSL", "soft": "soft DSSL"}
 PANELS = (("loss", "loss"), ("knn", "kNN on the test set, %"), ("rankme", "effective rank"))
 
 
 def subtitle(config, dataset):
     """What a figure may never be without: scale, seed, epochs, op set, data."""
-    heavy = [f"RA({config.ra_n},{config.ra_m:g}) {config.op_set}"] * bool(config.ra_n)
-    heavy += [f"JigSaw({config.jigsaw_grid}) p {config.jigsaw_p:g}"] * bool(config.jigsaw_grid)
+    heavy = f"{config.heavy} of {config.op_set}"
     steps = f", at most {config.max_steps} steps" if config.max_steps else ""
     run = f"{config.method}-{config.dataset}, scale {config.scale}, seed {config.seed}, {config.epochs} epochs"
-    return f"{run}{steps}, heavy: {' then '.join(heavy)}; {dataset.about}"
+    return f"{run}{steps}, heavy: {heavy}; {dataset.about}"
 
 
 def plot(runs, path, caption, untrained):
@@ -50,19 +49,19 @@ def plot(runs, path, caption, untrained):
 def gallery(images, config, path, source, rows=6):
     """The first image of each of `rows` classes and its four views, as epoch 0 makes them, with the steps drawn."""
     ids = torch.stack([(images.labels == label).nonzero()[0, 0] for label in images.labels.unique()[:rows]])
-    pixels, key = images.pixels[ids], {"seed": config.seed, "epoch": 0, "sample_ids": ids}
-    maker = view_maker(config, normalized=False)
+    pixels, maker, names = images.batch(ids), view_maker(config, normalized=False), view_names(config)
     try:
-        views, program = maker(pixels, **key), maker.sample(pixels, **key)
+        program = maker.sample(pixels, seed=config.seed, epoch=0, sample_ids=ids)
+        views = maker.run(pixels, program)
     except (TypeError, ValueError, RuntimeError) as error:  # such as a grid larger than the side
         raise TrainerError(str(error)) from None
     figure = Figure(figsize=(9, 2.1 * len(ids) + 0.5), layout="constrained")
-    axes = figure.subplots(len(ids), 5, squeeze=False)
+    axes = figure.subplots(len(ids), 1 + len(names), squeeze=False)
     for row in range(len(ids)):
         show_image(axes[row, 0], pixels[row], "")
         for k, caption in captions(program.steps(row)).items():
             show_image(axes[row, k + 1], views[k][row], caption)
-    for axis, name in zip(axes[0], ("image", *NAMES[config.variant]), strict=True):
+    for axis, name in zip(axes[0], ("image", *names), strict=True):
         axis.set_title(name, fontsize=11)
     figure.suptitle(f"{LABELS[config.variant]}: views of {source}", fontsize=8)
     figure.savefig(path, dpi=130)

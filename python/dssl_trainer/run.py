@@ -1,35 +1,24 @@
 """One training run in its folder: a step, what happens between steps, beginning, end, checkpoints."""
 
-import importlib.metadata
-import json
 import math
-import platform
 import sys
 import time
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
-from . import checkpoint, log, report
-from .config import TrainerError, as_dict, show
-from .device import autocast, memory_format, to_device
+from . import checkpoint, log, report, settings, watch
+from .config import TrainerError, as_dict
 from .diagnostics import collapse_evidence
+from .distributed import place
 from .evaluate import evaluate, evaluate_untrained
 from .files import remove
-from .methods import METHODS
-from .schedule import learning_rate
-from .views import view_maker
+from .learner import Learner
+from .loader import Loader
+from .views import view_names
 
-VIEWS = 4
-# Settings that a resumed run may change: none alters what a step computes, but for the rounding of
-# floats, which another device or number of threads may change.
-FREE = {"out", "data", "download", "device", "threads", "max_steps", "resume"}
-FREE |= {"knn_every", "log_every", "checkpoint_every"}
-INSTEAD = "use another --out or --resume false"
+INSTEAD = settings.INSTEAD
 
 
 @dataclass
@@ -43,74 +32,51 @@ class Progress:
     seconds: float = 0.0
     random_knn: float = 0.0
     evidence: str = ""
-
-
-def image_order(seed, epoch, count):
-    """The order in which an epoch visits the images: a permutation that depends on nothing else."""
-    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(count))
-
-
-def data_crc(dataset):
-    """A checksum of all images and labels."""
-    crc = 0
-    for part in (dataset.train, dataset.test):
-        for tensor in (part.pixels, part.labels):
-            crc = zlib.crc32(tensor.contiguous().numpy(), crc)
-    return crc
-
-
-class Meter:
-    """Wall time of the steps since the last row of the log, and the part of it spent on making views."""
-
-    def __init__(self):
-        self.images, self.seconds, self.data_seconds = 0, 0.0, 0.0
-
-    @property
-    def images_per_second(self):
-        return self.images / max(self.seconds, 1e-9)
+    collapsed: str = ""
 
 
 class Run:
-    """A training run in its folder."""
+    """A training run in its folder. Of several processes the first alone evaluates and writes."""
 
-    def __init__(self, config, dataset):
-        self.config, self.dataset, self.folder = config, dataset, Path(config.out)
-        self.steps_per_epoch = len(dataset.train) // config.batch_size  # the last, smaller batch is dropped
+    def __init__(self, config, dataset, ranks=None, origin=None):
+        self.config, self.dataset, self.folder, self.ranks = config, dataset, Path(config.out), ranks
+        self.first = place(ranks)[0] == 0
+        self.origin = origin or settings.origin(config)
+        self.loader = Loader(dataset.train, config, ranks)
+        self.steps_per_epoch = self.loader.steps_per_epoch
         if not self.steps_per_epoch:
             raise TrainerError(f"batch_size {config.batch_size} exceeds the {len(dataset.train)} training images")
+        if config.batch_size % (config.accumulate * place(ranks)[1]):
+            raise TrainerError(f"batch_size {config.batch_size} must be a multiple of accumulate x processes")
         all_steps = config.epochs * self.steps_per_epoch
         self.last_step = min(config.max_steps or all_steps, all_steps)
-        self.views, self.method, self.optimizer = view_maker(config), *new_method(config)
-        self.progress, self.meter, self.last_loss = Progress(data_crc=data_crc(dataset)), Meter(), math.nan
-        self.order = None, None
+        self.learner = Learner(config, self.steps_per_epoch, ranks)
+        self.progress, self.meter, self.last_loss = Progress(data_crc=dataset.crc()), watch.Meter(), math.nan
+        self.mark, self.watched = time.perf_counter(), {}
+
+    @property
+    def method(self):
+        return self.learner.method
+
+    @property
+    def done(self):
+        return self.progress.step >= self.last_step or (self.progress.collapsed and self.config.on_collapse == "stop")
 
     # ---- one step
 
     def step(self):
-        start = time.perf_counter()
-        views = self.next_views()
+        start, step = time.perf_counter(), self.progress.step
+        batches = self.loader.get(step, self.last_step)
         self.meter.data_seconds += time.perf_counter() - start
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, self.progress.step, self.steps_per_epoch)
-        with autocast(self.config):
-            loss = self.method(views)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.count(loss.item())
+        outcome = self.learner.step(batches, step)
+        self.count(outcome.loss)
         self.meter.seconds += time.perf_counter() - start
+        self.watched = {}
+        if self.row_is_due():
+            self.watched = {"lr": self.learner.optimizer.param_groups[0]["lr"], "ema": self.learner.momentum(step)}
+            self.watched |= watch.of_step(batches[-1], outcome, self.learner)
         self.bar.set_postfix_str(f"loss {self.last_loss:.3f}, {self.meter.images_per_second:,.0f} img/s", refresh=False)
         self.bar.update()
-
-    def next_views(self):
-        epoch, position = divmod(self.progress.step, self.steps_per_epoch)
-        if self.order[0] != epoch:
-            self.order = epoch, image_order(self.config.seed, epoch, len(self.dataset.train))
-        size = self.config.batch_size
-        ids = self.order[1][position * size : (position + 1) * size]
-        key = {"seed": self.config.seed, "epoch": epoch, "sample_ids": ids}
-        views = self.views(self.dataset.train.pixels[ids], memory_format=memory_format(self.config), **key)
-        return [to_device(view, self.config) for view in views]
 
     def count(self, loss):
         if not math.isfinite(loss):
@@ -123,17 +89,26 @@ class Run:
 
     # ---- what happens between steps
 
-    def after_step(self):
+    def epoch_ended(self, every=1):
         epoch, position = divmod(self.progress.step, self.steps_per_epoch)
+        return position == 0 and epoch % every == 0
+
+    def row_is_due(self):
         last = self.progress.step == self.last_step
-        epoch_end = position == 0
-        measured = {}
-        if last or (epoch_end and epoch % self.config.knn_every == 0):
+        return last or self.epoch_ended() or self.progress.step % self.config.log_every == 0
+
+    def after_step(self):
+        if not self.first:
+            return
+        last, measured = self.progress.step == self.last_step, {}
+        if last or self.epoch_ended(self.config.knn_every):
             measured = self.measure()
-        if last or epoch_end or self.progress.step % self.config.log_every == 0:
+        if self.row_is_due():
             self.write_row(measured)
-        if last or (epoch_end and epoch % self.config.checkpoint_every == 0):
+        if last or self.epoch_ended(self.config.checkpoint_every):
             self.save()
+        if self.config.keep_every and self.epoch_ended(self.config.keep_every):
+            self.keep()
 
     def measure(self):
         """kNN and diagnostics; two alarming checks in a row raise the alarm."""
@@ -142,7 +117,9 @@ class Run:
         evidence = collapse_evidence(found["std"], found["rankme"], width, found["knn"], self.progress.random_knn) or ""
         found["alarm"] = int(bool(evidence and self.progress.evidence))
         if found["alarm"]:
-            self.say(f"COLLAPSE ALARM at step {self.progress.step}: {evidence} (before: {self.progress.evidence})")
+            both = f"{evidence} (before: {self.progress.evidence})"
+            self.say(f"COLLAPSE ALARM at step {self.progress.step}: {both}")
+            self.progress.collapsed = self.progress.collapsed or f"step {self.progress.step}: {both}"
         self.progress.evidence = evidence
         epoch = self.progress.step / self.steps_per_epoch
         self.say(f"epoch {epoch:g}: {describe(found)}, loss {self.last_loss:.3f}")
@@ -151,19 +128,20 @@ class Run:
     def write_row(self, measured):
         progress, meter = self.progress, self.meter
         self.count_seconds()
-        row = {"epoch": f"{progress.step / self.steps_per_epoch:.6g}", "step": progress.step, **measured}
+        row = {"epoch": round(progress.step / self.steps_per_epoch, 4), "step": progress.step, **measured}
         if progress.loss_count:
-            row |= {
-                "loss": progress.loss_sum / progress.loss_count,
-                "lr": self.optimizer.param_groups[0]["lr"],
-            }
-            row |= {"views_per_second": f"{VIEWS * meter.images_per_second:.1f}"}
-            row |= {"data_share": f"{meter.data_seconds / max(meter.seconds, 1e-9):.4f}"}
-        log.append(self.folder / "log.csv", row | {"seconds": f"{progress.seconds:.2f}"})
-        progress.loss_sum, progress.loss_count, self.meter = 0.0, 0, Meter()
+            row |= {"loss": progress.loss_sum / progress.loss_count, **self.watched}
+            speed = meter.images_per_second
+            row |= {"images_per_second": round(speed, 1), "data_share": round(meter.data_share, 4)}
+            row |= {"views_per_second": round(len(view_names(self.config)) * speed, 1)}
+        log.append(self.folder / "log.csv", row | {"seconds": round(progress.seconds, 2)})
+        if self.config.tensorboard:
+            log.append_tensorboard(self.folder / "tensorboard", row)
+        progress.loss_sum, progress.loss_count, self.meter = 0.0, 0, watch.Meter()
 
     def say(self, text):
-        tqdm.write(f"{self.config.variant}: {text}", file=sys.stderr)
+        if self.first:
+            tqdm.write(f"{self.config.variant}: {text}", file=sys.stderr)
 
     def count_seconds(self):
         now = time.perf_counter()
@@ -174,91 +152,71 @@ class Run:
 
     def begin(self):
         """Continues from the checkpoint if there is one, else measures the untrained encoder first."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.mark = time.perf_counter()
         resuming = self.config.resume and (self.folder / "checkpoint.pt").exists()
         if resuming:
             self.restore(checkpoint.load(self.folder / "checkpoint.pt"))
             self.say(f"resuming {self.folder} at step {self.progress.step} of {self.last_step}")
-        else:  # the checkpoint first: killed from here on, the folder must not pass for the old run
-            remove(self.folder / "checkpoint.pt")
-            remove(self.folder / "log.csv")
-        self.write_settings()
-        where = f"{self.config.precision} on {self.config.device}"
+        if not self.first:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not resuming:  # the checkpoint first: killed from here on, the folder must not pass for the old run
+            for name in ("checkpoint.pt", "log.csv"):
+                remove(self.folder / name)
+        settings.write(self.folder / "config.json", self.config, self.origin, self.dataset.about)
+        where = f"{self.config.precision} on {self.config.device}, {place(self.ranks)[1]} processes"
         self.say(f"{self.dataset.about}; {where}, {self.steps_per_epoch} steps an epoch")
         if not resuming:
-            self.write_gallery()
-            found = evaluate_untrained(self.method.encoder, self.dataset, self.config)
-            self.progress.random_knn = found["knn"]
-            self.write_row(found)
-            self.say(f"the line to beat, a randomly initialised encoder: {describe(found)}")
+            self.measure_untrained()
 
-    def write_settings(self):
-        versions = {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "dssl_ops": installed_version(),
-        }
-        settings = {"settings": as_dict(self.config), "versions": versions, "data": self.dataset.about}
-        (self.folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
-
-    def write_gallery(self):
+    def measure_untrained(self):
         report.gallery(self.dataset.train, self.config, self.folder / "gallery.png", self.dataset.source)
+        found = evaluate_untrained(self.method.encoder, self.dataset, self.config)
+        self.progress.random_knn = found["knn"]
+        self.write_row(found)
+        self.say(f"the line to beat, a randomly initialised encoder: {describe(found)}")
 
     def finish(self):
+        """Writes the plot; the log's last evaluated row and `random_knn`."""
         rows = log.read(self.folder / "log.csv")
         caption = report.subtitle(self.config, self.dataset)
         report.plot({self.config.variant: rows}, self.folder / "plot.png", caption, self.progress.random_knn)
         last = [row for row in rows if "knn" in row][-1]
         untrained = f"random initialisation {self.progress.random_knn:.1f} %"
+        if self.progress.collapsed:
+            self.say(f"collapsed: {self.progress.collapsed}")
         self.say(f"{describe(last)}; {untrained}; files in {self.folder}")
         return last | {"random_knn": self.progress.random_knn}
 
     # ---- checkpoints
 
     def save(self):
+        """The file's content is described in checkpoint.py."""
+        if not self.first:
+            return
         self.count_seconds()
-        state = {"config": as_dict(self.config), "progress": vars(self.progress)}
-        state |= {"model": self.method.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {"config": as_dict(self.config), "progress": vars(self.progress), **self.learner.state()}
         checkpoint.save(state, self.folder / "checkpoint.pt")
+
+    def keep(self):
+        """A copy that stays, named after its epoch."""
+        self.save()
+        epoch = self.progress.step // self.steps_per_epoch
+        checkpoint.copy(self.folder / "checkpoint.pt", self.folder / f"checkpoint-epoch{epoch}.pt")
 
     def restore(self, state):
         path = self.folder / "checkpoint.pt"
         with checkpoint.one_line(path):
-            self.refuse_other_settings(state["config"], path)
+            settings.refuse_other(self.config, state["config"], path)
             progress = Progress(**state["progress"])
             if progress.data_crc != self.progress.data_crc:
                 raise TrainerError(f"{path} was made with other images or labels; {INSTEAD}")
-            checkpoint.load_weights(self.method, state["model"], path)
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.learner.restore(state, path)
         epoch_start = progress.step - progress.step % self.steps_per_epoch
-        log.cut_after(self.folder / "log.csv", progress.step, least=epoch_start)
+        if self.first:
+            log.cut_after(self.folder / "log.csv", progress.step, least=epoch_start)
         self.progress = progress
-
-    def refuse_other_settings(self, before, path):
-        own = as_dict(self.config)
-        changed = [name for name in own if name not in FREE and own[name] != before.get(name)]
-        if changed:
-            was, now = (show(settings.get(changed[0])) for settings in (before, own))
-            raise TrainerError(f"{path} was made with {changed[0]} {was}, not {now}; {INSTEAD}")
-
-
-def new_method(config):
-    """Method and optimiser, freshly initialised from the seed; the global random state stays as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        method = METHODS[config.method](config)
-    method = method.to(config.device, memory_format=memory_format(config)).train()
-    settings = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
-    return method, torch.optim.SGD(method.parameters(), **settings)
 
 
 def describe(row):
     return f"kNN {row['knn']:.1f} %, effective rank {row['rankme']:.1f}, std {row['std']:.2f}"
-
-
-def installed_version():
-    try:
-        return importlib.metadata.version("dssl_ops")
-    except importlib.metadata.PackageNotFoundError:
-        return "source tree"

@@ -4,7 +4,7 @@ import math
 
 
 def learning_rate(config, step, steps_per_epoch):
-    """The rate of step 0, 1, ..: linear warm-up, then half a cosine down to 0.
+    """The rate of step 0, 1, ..: linear warm-up, then half a cosine down to lr_end of the peak (0 by default).
 
     'step': both move with every step. 'epoch': the authors' CIFAR schedule, constant in epoch e = 1, 2, ..:
     lr e / (W - 1) while e < W, then lr (1 + cos(pi (e - W) / (E - W))) / 2, which is 0 in the last epoch.
@@ -18,4 +18,5 @@ def learning_rate(config, step, steps_per_epoch):
         ramp = position / max(warmup - 1, 1)
     if position < warmup:
         return config.lr * ramp
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (position - warmup) / (total - warmup)))
+    cosine = 0.5 * (1 + math.cos(math.pi * (position - warmup) / (total - warmup)))
+    return config.lr * (config.lr_end + (1 - config.lr_end) * cosine)

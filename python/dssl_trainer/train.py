@@ -4,43 +4,63 @@ import contextlib
 
 from .bar import bar
 from .data import load
-from .device import resolve, threads
+from .device import deterministic, resolve, threads
+from .distributed import largest, place, process_group
 from .interruption import Interrupted, interruption
 from .report import subtitle
 from .run import Run
 
 
-def train(config, dataset=None):
-    """Trains to the last epoch or max_steps; returns the log's last evaluated row and `random_knn`.
+def train(config, dataset=None, origin=None):
+    """Trains to the last epoch or max_steps; returns the log's last evaluated row and `random_knn`, in other
+    processes than the first None.
 
-    Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out.
+    Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out. origin: see settings.py.
     Raises TrainerError for what the user can put right, Interrupted after Ctrl-C or SIGTERM."""
     config = resolve(config)
-    run = Run(config, dataset or load(config))
-    result = train_side_by_side([run])[0]
-    run.say(subtitle(run.config, run.dataset))
+    with process_group(config.device) as ranks:
+        run = Run(config, dataset or load(config), ranks, origin)
+        result = train_side_by_side([run])[0]
+        run.say(subtitle(run.config, run.dataset))
     return result
 
 
 def train_side_by_side(runs):
     """Trains runs in turns of one step, so that all bars move together; a list of what `train` returns."""
-    with threads(runs[0].config.threads), interruption() as signals, contextlib.ExitStack() as bars:
+    with contextlib.ExitStack() as stack:
+        for context in (threads(runs[0].config.threads), deterministic(runs[0].config)):
+            stack.enter_context(context)
+        signals = stack.enter_context(interruption())
         for run in runs:
+            stack.callback(run.loader.close)
             run.begin()
-        for place, run in enumerate(runs):
-            run.bar = bars.enter_context(progress_bar(run, place))
-        while unfinished := [run for run in runs if run.progress.step < run.last_step]:
-            for run in unfinished:
-                run.step()
-                run.after_step()
-            if signals:
-                stop(runs, signals[0])
-    return [run.finish() for run in runs]
+        for number, run in enumerate(runs):
+            run.bar = stack.enter_context(progress_bar(run, number))
+        take_turns(runs, signals)
+        return [run.finish() if run.first else None for run in runs]
 
 
-def progress_bar(run, place):
+def take_turns(runs, signals):
+    ended = [run for run in runs if run.done]
+    while len(ended) < len(runs):
+        for run in (run for run in runs if run not in ended):
+            run.step()
+            run.after_step()
+            if agreed(run, bool(run.done)):
+                ended.append(run)
+        if number := agreed(runs[0], signals[0] if signals else 0):
+            stop(runs, number)
+
+
+def agreed(run, number):
+    """Every process stops at the same step, or the others would wait for it for ever."""
+    return largest(number, run.config.device, run.ranks)
+
+
+def progress_bar(run, number):
     start, name = run.progress.step, run.config.variant
-    return bar(total=run.last_step, initial=start, desc=f"{name:8}", unit="step", position=place)
+    hidden = place(run.ranks)[0] > 0
+    return bar(total=run.last_step, initial=start, desc=f"{name:8}", unit="step", position=number, disable=hidden)
 
 
 def stop(runs, number):

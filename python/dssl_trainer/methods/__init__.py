@@ -1,5 +1,14 @@
-"""One file per framework. `forward(views)` of a method returns its loss; its `encoder` is what is kept."""
+"""One file per framework. A method is a module with
 
+encoder                        the backbone f, which is what is kept; `encoder.width` is its number of features
+forward(views, severity)       a Result: the loss of a list of views (B, 3, H, W), and what the log wants
+after_step(momentum, keys)     where it has a slow network or a queue: called after each step of the optimiser
+"""
+
+from .barlow import barlow
+from .byol import byol
+from .mocov2 import mocov2
+from .simclr import simclr
 from .simsiam import simsiam
 
-METHODS = {"simsiam": simsiam}
+METHODS = {"simsiam": simsiam, "byol": byol, "simclr": simclr, "mocov2": mocov2, "barlow": barlow}

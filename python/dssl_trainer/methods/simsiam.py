@@ -11,32 +11,36 @@ heavy view predicts the standard view it was made from: v^ -> v, v^' -> v'. Alwa
 
 from torch import nn
 
-from dssl_ops import ViewGraph, directional_loss
+from dssl_ops import directional_loss
 
-from ..encoders import ENCODERS
+from ..encoders import fan_in_init, new_encoder
 from ..heads import predictor, projector
+from .passes import in_groups
+from .result import Result
+from .terms import edge_weights, graph
 
 
 class SimSiam(nn.Module):
-    def __init__(self, encoder, projector, predictor, graph):
+    def __init__(self, encoder, projector, predictor, graph, groups=1):
         super().__init__()
         self.encoder, self.projector, self.predictor = encoder, projector, predictor
-        self.graph = graph
+        self.graph, self.groups = graph, groups
 
-    def forward(self, views):
-        """Loss of four views (B, 3, H, W). Each has its own pass: batch norm must not mix their statistics."""
-        z = [self.projector(self.encoder(view)) for view in views]
-        p = [self.predictor(z_i) for z_i in z]
-        return directional_loss(p, z, self.graph)
+    def forward(self, views, severity=None):
+        """Views are four of (B, 3, H, W); severity, (2, B) of v^ and v^', softens the directed terms."""
+        z = [in_groups(self.project, view, self.groups) for view in views]
+        p = [in_groups(self.predictor, z_i, self.groups) for z_i in z]
+        return Result(directional_loss(p, z, self.graph, edge_weights(self.graph, severity)), z)
 
-
-def simsiam(config):
-    """The method that the settings describe, freshly initialised (torch's default init, as the authors')."""
-    encoder = ENCODERS[config.encoder]()
-    hidden, width = config.projector
-    graph = view_graph(config.variant, config.loss_scale)
-    return SimSiam(encoder, projector(encoder.width, hidden, width), predictor(width, config.predictor), graph)
+    def project(self, view):
+        return self.projector(self.encoder(view))
 
 
-def view_graph(variant, scale):
-    return ViewGraph.dssl(scale=scale) if variant == "dssl" else ViewGraph.symmetric(pairs=2, scale=scale)
+def simsiam(config, ranks=None):
+    """The method that the settings describe, freshly initialised."""
+    encoder = new_encoder(config)
+    head = projector(encoder.width, config.projector, config.projector_norm)
+    method = SimSiam(encoder, head, predictor(config.projector[-1], config.predictor), graph(config), config.bn_splits)
+    if config.fan_in_init:
+        fan_in_init(method)
+    return method

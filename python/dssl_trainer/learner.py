@@ -1,0 +1,91 @@
+"""Method and optimiser: one step of training, and all the state that a checkpoint needs of it."""
+
+import contextlib
+import dataclasses
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from . import checkpoint
+from .config import TrainerError
+from .device import autocast, memory_format
+from .distributed import mean, place
+from .ema import ema_momentum
+from .methods import METHODS
+from .optimizers import new_optimizer, set_learning_rates
+from .schedule import learning_rate
+
+
+class Outcome(NamedTuple):
+    """Of one step: its loss, averaged over parts and processes, and the Result of its last part."""
+
+    loss: float
+    result: tuple
+
+
+class Learner:
+    """All passes of a step are inside one forward of `model`: DDP wants it so."""
+
+    def __init__(self, config, steps_per_epoch, ranks=None):
+        self.config, self.steps_per_epoch, self.ranks = config, steps_per_epoch, ranks
+        self.method = new_method(config, ranks)
+        self.optimizer = new_optimizer(config, self.method)
+        self.scaler = torch.amp.GradScaler(torch.device(config.device).type, enabled=config.precision == "fp16")
+        self.model = torch.compile(self.method) if config.compile else self.method
+        if ranks is not None:
+            self.model = DistributedDataParallel(self.model, broadcast_buffers=False)
+
+    def step(self, batches, step):
+        config = self.config
+        set_learning_rates(self.optimizer, learning_rate(config, step, self.steps_per_epoch), config.lr)
+        self.optimizer.zero_grad()
+        losses, keys = [], []
+        for number, batch in enumerate(batches, 1):
+            with self.without_reduction(number < len(batches)):
+                with autocast(config):
+                    result = self.model(batch.views, batch.severity)
+                self.scaler.scale(result.loss / len(batches)).backward()
+            losses.append(result.loss.detach())
+            keys += result.keys
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if hasattr(self.method, "after_step"):
+            self.method.after_step(self.momentum(step), keys)
+        return Outcome(mean(torch.stack(losses).mean(), self.ranks), result)
+
+    def without_reduction(self, wanted):
+        """Gradients of all but a step's last part stay in their process."""
+        return self.model.no_sync() if wanted and self.ranks is not None else contextlib.nullcontext()
+
+    def momentum(self, step):
+        return ema_momentum(self.config, step, self.config.epochs * self.steps_per_epoch)
+
+    def gradient_norm(self):
+        gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
+        return nn.utils.get_total_norm(gradients).item()
+
+    def state(self):
+        scaler = {"scaler": self.scaler.state_dict()} if self.scaler.is_enabled() else {}
+        return {"model": self.method.state_dict(), "optimizer": self.optimizer.state_dict(), **scaler}
+
+    def restore(self, state, path):
+        checkpoint.load_weights(self.method, state["model"], path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def new_method(config, ranks=None):
+    """Freshly initialised from the seed; the global random state stays as it was."""
+    groups = max(1, config.bn_splits // place(ranks)[1])
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        try:
+            method = METHODS[config.method](dataclasses.replace(config, bn_splits=groups), ranks)
+        except ValueError as error:  # dssl_ops says what does not fit in one line
+            raise TrainerError(str(error)) from None
+    if ranks is not None and config.bn_splits == 1 and torch.device(config.device).type == "cuda":
+        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)  # it has no CPU path: there, each process has its own
+    return method.to(config.device, memory_format=memory_format(config)).train()
