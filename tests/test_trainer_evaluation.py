@@ -126,7 +126,7 @@ def backbone_features(encoder, pixels):
     encoder.eval()
     with torch.no_grad():
         for image in pixels:
-            encoder(normalized(image[None]))
+            encoder(normalized(image[None], TINY))
     hook.remove()
     encoder.train()
     return torch.cat(seen).double().numpy()
@@ -153,13 +153,13 @@ def test_measure_equals_brute_force_on_backbone_features(tmp_path, dataset):
 
 
 def some_images():
-    return normalized(draw(32, seed=8)[0])
+    return normalized(draw(32, seed=8)[0], TINY)
 
 
 def test_untrained_evaluation_takes_batch_norm_statistics_from_the_training_images(dataset):
     torch.manual_seed(0)
     encoder = ENCODERS["resnet10_half"]()
-    reference = with_data_statistics(encoder, [normalized(dataset.train.pixels)])
+    reference = with_data_statistics(encoder, [normalized(dataset.train.pixels, TINY)])
     expect_evaluation(evaluate_untrained(encoder, dataset, TINY), reference, dataset)
 
 
@@ -170,7 +170,7 @@ def test_untrained_evaluation_mixes_the_classes_in_full_batches(dataset, monkeyp
     encoder, seen = ENCODERS["resnet10_half"](), []
     encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]) if module.training else None)
     evaluate_untrained(encoder, dataclasses.replace(dataset, train=images), TINY)
-    pixels = normalized(images.pixels)
+    pixels = normalized(images.pixels, TINY)
     for batch in seen:
         ids = [int((pixels == image).flatten(1).all(1).nonzero()[0]) for image in batch]
         assert len(images.labels[ids].unique()) >= 5
@@ -199,11 +199,11 @@ def test_untrained_reference_has_the_data_statistics():
 def test_features_are_of_evaluation_mode_and_leave_the_encoder_alone():
     torch.manual_seed(0)
     encoder = ENCODERS["resnet10_half"]().train()
-    pixels, _ = draw(20, seed=1)
+    images = Images(*draw(20, seed=1))
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    found = features(encoder, pixels, TINY)
+    found = features(encoder, images, TINY)
     assert encoder.training and all(torch.equal(before[name], t) for name, t in encoder.state_dict().items())
-    alone = features(encoder, pixels[7:8], TINY)  # in training mode its neighbours would matter
+    alone = features(encoder, images, TINY, torch.tensor([7]))  # in training mode its neighbours would matter
     torch.testing.assert_close(found[7:8], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -232,7 +232,7 @@ def test_views_come_in_the_order_of_the_graph():
 
 def test_jigsaw_only_heavy_view_holds_the_pixels_of_its_own_standard_view():
     pixels, _ = draw(6, seed=2)
-    views = view_maker(tiny("x", ra_n=0), normalized=False)(pixels, seed=1, sample_ids=torch.arange(6))
+    views = view_maker(tiny("x", heavy="Jigsaw(4)"), normalized=False)(pixels, seed=1, sample_ids=torch.arange(6))
     for heavy, source, other in ((2, 0, 1), (3, 1, 0)):
         assert torch.equal(sorted_pixels(views[heavy]), sorted_pixels(views[source]))
         assert not torch.equal(sorted_pixels(views[heavy]), sorted_pixels(views[other]))
@@ -242,7 +242,9 @@ def test_jigsaw_only_heavy_view_holds_the_pixels_of_its_own_standard_view():
 def test_every_view_of_the_heavy_variant_is_a_standard_view_made_heavy():
     pixels, _ = draw(6, seed=2)
     heavy, standard = (
-        view_maker(tiny("x", variant=variant, ra_n=0), normalized=False)(pixels, seed=1, sample_ids=torch.arange(6))
+        view_maker(tiny("x", variant=variant, heavy="Jigsaw(4)"), normalized=False)(
+            pixels, seed=1, sample_ids=torch.arange(6)
+        )
         for variant in ("heavy", "baseline")
     )
     for made, source in zip(heavy, standard, strict=True):  # JigSaw alone moves pixels and changes none
@@ -259,7 +261,9 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # as the authors
 def test_evaluation_and_views_normalise_with_the_authors_numbers():
     pixels, _ = draw(4, seed=0)
     expected = by_hand(pixels)
-    np.testing.assert_allclose(normalized(pixels).numpy(), expected, rtol=0, atol=1e-6)  # float32 of numbers below 3
+    np.testing.assert_allclose(
+        normalized(pixels, TINY).numpy(), expected, rtol=0, atol=1e-6
+    )  # float32 of numbers below 3
     made, shown = (view_maker(tiny("x"), n)(pixels, seed=1, sample_ids=torch.arange(4)) for n in (True, False))
     for view, raw in zip(made, shown, strict=True):
         np.testing.assert_allclose(view.numpy(), by_hand(raw), rtol=0, atol=1e-6)

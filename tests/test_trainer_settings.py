@@ -10,7 +10,8 @@ from trainer_setup import SMALL, tiny_command
 
 COMMON = {
     "method": "simsiam", "dataset": "cifar10", "variant": "dssl", "image_size": 32,
-    "op_set": "author16", "ra_n": 2, "ra_m": 5, "jigsaw_grid": 4, "jigsaw_p": 1.0,
+    "op_set": "author16", "heavy": "RA(2,5)+Jigsaw(4)", "heavy_from": "view",
+    "alpha": 1, "beta": 0, "gamma": 1, "delta": 0,
     "loss_scale": "sum", "lr": 0.06, "momentum": 0.9, "weight_decay": 5e-4, "max_steps": 0, "seed": 0,
     "knn_k": 200, "knn_temperature": 0.1, "limit_train": 0, "limit_test": 0,
 }  # fmt: skip
@@ -49,16 +50,15 @@ def test_overrides_are_typed():
         (["--channels-last", "maybe"], "--channels-last: expected true or false; got 'maybe'"),
         (["--lr", "nan"], "lr: expected a finite number; got nan"),
         (["--batch-size", "1"], "batch_size: must be at least 2; got 1"),
-        (["--variant", "light"], "variant: expected one of baseline, heavy, dssl; got 'light'"),
+        (["--variant", "light"], "variant: expected one of baseline, heavy, dssl, soft; got 'light'"),
         (["--scale", "huge"], "--scale: expected one of small, full; got 'huge'"),
-        (["--projector", "8"], "projector: expected two widths such as 512-512; got 8"),
         (["--warmup-epochs", "10"], "warmup_epochs (10) must be below epochs (10)"),
-        (["--ra-n", "0", "--jigsaw-grid", "0"], "variant dssl needs a heavy augmentation"),
+        (["--heavy", ""], "variant dssl needs a heavy augmentation"),
         (["--data", "/nowhere/at/all"], "data: no folder /nowhere/at/all"),
         (["--device", "cuda:99"], "device: cannot use 'cuda:99'"),
         (["--limit-train", "100", "--batch-size", "200"], "batch_size 200 exceeds the 100 training images"),
-        (["--jigsaw-grid", "40"], "jigsaw"),
-        (["--projector", "0-0"], "projector: expected two widths such as 512-512; got 0-0"),
+        (["--heavy", "Jigsaw(40)"], "jigsaw: grid must be at most the side"),
+        (["--projector", "0-0"], "projector: must be at least 1; got 0"),
         (["--seed", "99999999999999999999"], "seed: must be at most 9223372036854775807; got 99999999999999999999"),
         (["--threads", "100000"], "threads: must be at most 1024; got 100000"),
         (["--device", "meta"], "device: expected auto, cpu or cuda; got 'meta'"),
@@ -75,7 +75,7 @@ def test_wrong_command_lines_end_in_one_line(arguments, message, tmp_path, capsy
 
 def test_unknown_recipe_and_missing_data(capsys):
     assert cli.main(["train", "simsiam-cifar100", "--data", "drawn"]) == 2
-    assert "unknown recipe 'simsiam-cifar100'; there is simsiam-cifar10" in capsys.readouterr().err
+    assert "unknown recipe 'simsiam-cifar100'; there is simsiam-cifar10, " in capsys.readouterr().err
     assert cli.main(["train", "simsiam-cifar10"]) == 2
     assert "--data: expected a folder" in capsys.readouterr().err
 
@@ -100,8 +100,8 @@ def test_a_switch_alone_means_true():
 def test_help_tells_layouts_and_defaults(monkeypatch, capsys):
     text = help_text(monkeypatch, capsys)
     for part in ("train/<class>/<image>", "train.zip and test.zip", "data_batch_1", "--limit-train N", "--data PATH",
-                 "[runs/<preset>-<variant>-<scale>-seed<N>]", "those of --scale small", "with the paper's heavy policy",
-                 "--download [true|false]", "--lr X", "--projector N-N"):  # fmt: skip
+                 "[runs/<preset>-<variant>-<scale>-seed<N>]", "simsiam-cifar10 at --scale small",
+                 "with the paper's heavy policy", "--download [true|false]", "--lr X", "--projector N-N", "--heavy TEXT"):  # fmt: skip
         assert part in text
     assert "data.py" not in text and "[drawn]" not in text and "authors' recipe" not in text
 

@@ -7,17 +7,20 @@ import sys
 from dssl_trainer import checkpoint, log
 from dssl_trainer.presets import PRESETS
 
-VARIANTS = ("baseline", "heavy", "dssl")
+METHODS = ("simsiam", "byol", "simclr", "mocov2", "barlow")
+VARIANTS = ("baseline", "heavy", "dssl", "soft")
 SMALL = PRESETS["simsiam-cifar10"]["small"]
 TINY = dataclasses.replace(
-    SMALL, data="drawn", limit_train=48, limit_test=20, batch_size=16, epochs=2, projector=(32, 32), predictor=16,
-    precision="fp32", device="cpu", threads=1, knn_k=5, log_every=1,
+    SMALL, data="drawn", limit_train=48, limit_test=20, batch_size=16, epochs=2, encoder="resnet10_eighth",
+    projector=(32, 32), predictor=16, queue=64, precision="fp32", device="cpu", threads=1, knn_k=5, log_every=1,
 )  # fmt: skip
 
 
-def tiny(folder, **changes):
-    """Two epochs of three steps on drawn images, in `folder`."""
-    return dataclasses.replace(TINY, out=str(folder), **changes)
+def tiny(folder, method="simsiam", **changes):
+    """Two epochs of three steps on drawn images, in `folder`; what the method needs is its small recipe's."""
+    own = ("method", "projector_norm", "normalize", "temperature", "ema", "lambd", "bn_splits", "lr")
+    recipe = {name: getattr(PRESETS[f"{method}-cifar10"]["small"], name) for name in own}
+    return dataclasses.replace(TINY, **recipe | {"out": str(folder)} | changes)
 
 
 def losses(folder):

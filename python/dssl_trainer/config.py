@@ -59,8 +59,8 @@ class Config:
     solarize: tuple[float, ...] = setting((0.0, 0.0), "probability in v and in v'", length=2, minimum=0, maximum=1)
     normalize: bool = setting(True, "subtract the data set's mean, divide by its deviation")
 
-    heavy: str = setting("RA(2,5)+Jigsaw(4)", "heavy policy: RA(n,m), UA, Jigsaw(n), Choice(..), joined by +")
-    op_set: str = setting("author16", "operations of RandAugment", ("author16", "ra14"))
+    heavy: str = setting("RA(2,5)+Jigsaw(4)", "heavy policy: RA(n,m), UA, Jigsaw(n), Choice(0.9*RA, 0.1*Jigsaw), ..")
+    op_set: str = setting("author16", "operations of RandAugment; ra14: of UA, too", ("author16", "ra14"))
     heavy_from: str = setting(
         "view", "v^ continues its v (Eq. 3), or starts from the whole image, or from another crop of it",
         ("view", "image", "crop"),

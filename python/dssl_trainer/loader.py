@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dssl_ops import augment
+
 from .device import memory_format, to_device
 from .distributed import place
 from .severity import severity
@@ -63,7 +65,7 @@ class Loader:
     def batch(self, ids, epoch):
         images = self.images.batch(ids, self.decoders)
         program = self.views.sample(images, seed=self.config.seed, epoch=epoch, sample_ids=ids)
-        views = self.views.run(images, program, memory_format=memory_format(self.config))
+        views = augment(images, program, table=self.views.normalize.table(3), memory_format=memory_format(self.config))
         soft = severity(program).to(self.config.device) if self.config.variant == "soft" else None
         return Batch([to_device(view, self.config) for view in views], soft, ids)
 

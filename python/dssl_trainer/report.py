@@ -1,12 +1,15 @@
 """Pictures: the curves of one or several runs, and a gallery of views."""
 
+import re
 import textwrap
 
 import torch
 from matplotlib.figure import Figure
 
+from dssl_ops import augment
+
 from .config import TrainerError
-from .views import view_maker, view_names
+from .views import heavy_policy, view_maker, view_names
 
 COLORS = {"baseline": "#4477aa", "heavy": "#cc6677", "dssl": "#228833", "soft": "#aa3377"}
 LABELS = {"baseline": "baseline", "heavy": "w/ T-hat", "dssl": "DSSL", "soft": "soft DSSL"}
@@ -15,7 +18,8 @@ PANELS = (("loss", "loss"), ("knn", "kNN on the test set, %"), ("rankme", "effec
 
 def subtitle(config, dataset):
     """What a figure may never be without: scale, seed, epochs, op set, data."""
-    heavy = f"{config.heavy} of {config.op_set}"
+    sets = sorted(set(re.findall(r"op_set='(\w+)'", repr(heavy_policy(config)))))
+    heavy = f"{config.heavy}{' of ' * bool(sets)}{' and '.join(sets)}"
     steps = f", at most {config.max_steps} steps" if config.max_steps else ""
     run = f"{config.method}-{config.dataset}, scale {config.scale}, seed {config.seed}, {config.epochs} epochs"
     return f"{run}{steps}, heavy: {heavy}; {dataset.about}"
@@ -52,7 +56,7 @@ def gallery(images, config, path, source, rows=6):
     pixels, maker, names = images.batch(ids), view_maker(config, normalized=False), view_names(config)
     try:
         program = maker.sample(pixels, seed=config.seed, epoch=0, sample_ids=ids)
-        views = maker.run(pixels, program)
+        views = augment(pixels, program)
     except (TypeError, ValueError, RuntimeError) as error:  # such as a grid larger than the side
         raise TrainerError(str(error)) from None
     figure = Figure(figsize=(9, 2.1 * len(ids) + 0.5), layout="constrained")

@@ -73,7 +73,9 @@ class Run:
         self.meter.seconds += time.perf_counter() - start
         self.watched = {}
         if self.row_is_due():
-            self.watched = {"lr": self.learner.optimizer.param_groups[0]["lr"], "ema": self.learner.momentum(step)}
+            self.watched = {"lr": self.learner.optimizer.param_groups[0]["lr"]}
+            if hasattr(self.method, "after_step"):
+                self.watched["ema"] = self.learner.momentum(step)
             self.watched |= watch.of_step(batches[-1], outcome, self.learner)
         self.bar.set_postfix_str(f"loss {self.last_loss:.3f}, {self.meter.images_per_second:,.0f} img/s", refresh=False)
         self.bar.update()

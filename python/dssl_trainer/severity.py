@@ -2,11 +2,10 @@ r"""How far a heavy view strays from the standard view that it continues, from i
 
 severity = 1 - prod over the heavy steps of (1 - s), and s of one step is
 
-    tone      the mean change of a byte that is uniform on 0..255, divided by 255: Invert 1/2;
-              Solarize (1 - t/255)^2 / 2 + ... as the sum itself, over all 256 bytes; Posterize, SolarizeAdd,
-              Brightness likewise; Contrast and Color |factor - 1| / 4, of a mean of 127.5
+    tone      the mean of |change| / 255 over all 256 bytes, of Invert (1/2), Posterize, Solarize, SolarizeAdd and
+              Brightness; Contrast and Color |factor - 1| / 4
     place     the part of the picture that leaves it: TranslateX, TranslateY |t| / side, Cutout its area / area,
-              ShearX, ShearY |s| / 4, Rotate 0.28 |degrees| / 45 (the corners), at most 1
+              ResizedCrop what it cuts off, ShearX, ShearY |s| / 4, Rotate 0.28 |degrees| / 45 (the corners), at most 1
     JigSaw    half the share of tiles that moved: the content stays, its order goes
     other     AutoContrast, Equalize 0.1; Sharpness |factor - 1| / 20; Hue |shift|; GaussianBlur sigma / 10;
               Grayscale 0.1; Identity, HorizontalFlip 0
@@ -61,6 +60,7 @@ STEPS = {
     "ShearY": lambda v, h, w: part(v[:, 0] / 4),
     "TranslateX": lambda v, h, w: part(v[:, 0] / w),
     "TranslateY": lambda v, h, w: part(v[:, 0] / h),
+    "ResizedCrop": lambda v, h, w: part(1 - v[:, 2] * v[:, 3] / (h * w)),
     "Cutout": lambda v, h, w: part((v[:, 2] - v[:, 0] + 1) * (v[:, 3] - v[:, 1] + 1) / (h * w)),
     "Jigsaw": lambda v, h, w: (v != np.arange(v.shape[1])).mean(1) / 2,
 }
@@ -72,10 +72,11 @@ def step_severity(program):
     found = np.zeros(len(opcodes))
     for name, rule in STEPS.items():
         steps = np.flatnonzero(opcodes == OPCODES[name])
-        if len(steps):
-            count = offsets[steps[0] + 1] - offsets[steps[0]]
-            rows = values[offsets[steps, None] + np.arange(count)]
-            found[steps] = rule(rows, program.height, program.width)
+        counts = offsets[steps + 1] - offsets[steps]
+        for count in np.unique(counts):  # JigSaw's grids may differ
+            alike = steps[counts == count]
+            rows = values[offsets[alike, None] + np.arange(count)]
+            found[alike] = rule(rows, program.height, program.width)
     return found
 
 

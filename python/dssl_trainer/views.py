@@ -6,52 +6,17 @@ baseline: v1, v1', v2, v2', all standard. heavy (w/ T-hat): the same, each follo
 continue from v and v'. SimCLR, MoCo and Barlow Twins take one pair, v and v', where no view is directed.
 """
 
-from dataclasses import dataclass
-
 import torch
 
-from dssl_ops import augment
-from dssl_ops.instructions import Listing, draw_program
-from dssl_ops.transforms import Compose, Normalize, RandomResizedCrop, Solarize, StandardView, Transform
+from dssl_ops.transforms import Compose, DirectedViews, MultiView, Normalize, RandomResizedCrop, StandardView, policy
 
 from .config import TrainerError
-from .policy import heavy_policy
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 TWO_PAIRS = ("simsiam", "byol")  # as many predictions in every variant (Sec. 4.1)
-
-
-@dataclass(frozen=True)
-class ViewMaker:
-    """Each chain starts from the image: (view, transform), ..; view k draws with view k and continues the one before.
-
-    `sample` draws programs for images (B, 3, H, W) with a key (seed, epoch, sample_ids), `run` makes their views."""
-
-    chains: tuple[tuple[tuple[int, Transform], ...], ...]
-    normalize: Normalize | None = None
-
-    def sample(self, images, *, seed, epoch=0, sample_ids=None):
-        return draw_program(self._build, images, seed, epoch, sample_ids)
-
-    def run(self, images, program, memory_format=torch.contiguous_format):
-        table = self.normalize.table(3) if self.normalize else None
-        return augment(images, program, table=table, memory_format=memory_format)
-
-    def __call__(self, images, **key):
-        """The views in order, (views, B, 3, H, W)."""
-        return self.run(images, self.sample(images, **key))
-
-    def _build(self, listing: Listing):
-        for number, chain in enumerate(self.chains):
-            if number:
-                listing.restart()
-            for view, transform in chain:
-                listing.start_view(view)
-                transform.instructions(listing)
-                listing.emit(view)
 
 
 def has_heavy_copies(config):
@@ -73,27 +38,29 @@ def is_heavy(config, view):
 
 def standard_view(config, side):
     """T of v (side 0) or of v' (side 1)."""
-    blur, solarize = config.blur[side], config.solarize[side]
-    view = StandardView(
-        config.image_size, config.crop, jitter=config.jitter, jitter_p=config.jitter_p,
-        grayscale=config.grayscale, blur=blur, interpolation=config.interpolation,
+    return StandardView(
+        config.image_size, config.crop, jitter=config.jitter, jitter_p=config.jitter_p, grayscale=config.grayscale,
+        blur=config.blur[side], solarize=config.solarize[side], interpolation=config.interpolation,
     )  # fmt: skip
-    return Compose((view, Solarize(p=solarize))) if solarize else view
 
 
-def chains(config):
-    standard, heavy = [standard_view(config, side) for side in (0, 1)], heavy_policy(config)
-    whole = RandomResizedCrop(config.image_size, (1.0, 1.0), (1.0, 1.0), config.interpolation)
+def heavy_policy(config):
+    """RA draws from author16 and UA from its own list, unless the setting says ra14."""
+    return policy(config.heavy, None if config.op_set == "author16" else config.op_set)
+
+
+def transform(config, norm):
+    standard, heavy = tuple(standard_view(config, side) for side in (0, 1)), heavy_policy(config)
     if has_heavy_copies(config) and config.heavy_from == "view":
-        return tuple(((side, standard[side]), (2 + side, heavy)) for side in (0, 1))
+        return DirectedViews(standard, heavy, norm)
     if has_heavy_copies(config):
-        start = standard if config.heavy_from == "crop" else [whole, whole]
-        views = [*standard, *(Compose((start[side], heavy)) for side in (0, 1))]
-    else:
-        views = [standard[k % 2] for k in range(len(view_names(config)))]
-        if config.variant == "heavy":
-            views = [Compose((t, heavy)) if is_heavy(config, k) else t for k, t in enumerate(views)]
-    return tuple(((k, view),) for k, view in enumerate(views))
+        whole = RandomResizedCrop(config.image_size, (1.0, 1.0), (1.0, 1.0), config.interpolation)
+        start = standard if config.heavy_from == "crop" else (whole, whole)
+        return MultiView((*standard, *(Compose((first, heavy)) for first in start)), 4, norm)
+    views = standard
+    if config.variant == "heavy":
+        views = tuple(Compose((t, heavy)) if is_heavy(config, side) else t for side, t in enumerate(standard))
+    return MultiView(views, len(view_names(config)), norm)
 
 
 def normalize(config):
@@ -102,9 +69,9 @@ def normalize(config):
 
 
 def view_maker(config, normalized=True):
-    """A ViewMaker of uint8 images: float32 and normalised views, or uint8 ones to look at."""
+    """A transform of uint8 images to the views in order: float32 and normalised, or uint8 ones to look at."""
     try:
-        return ViewMaker(chains(config), normalize(config) if normalized else None)
+        return transform(config, normalize(config) if normalized else None)
     except (TypeError, ValueError, RuntimeError) as error:  # dssl_ops says what is wrong in one line
         raise TrainerError(str(error)) from None
 

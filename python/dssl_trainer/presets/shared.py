@@ -17,7 +17,7 @@ IMAGENET_FULL = dict(
 )  # fmt: skip
 
 # The paper's default (Sec. 4.1), every heavy view derived from its standard view, no reverse term. The authors'
-# launchers: RA(2,9), no JigSaw on CIFAR-10, on ImageNet one of the two, Choice(RA(2,9):0.9,Jigsaw(4):0.1); delta 0.1.
+# launchers: RA(2,9), no JigSaw on CIFAR-10, on ImageNet one of the two, Choice(0.9*RA(2,9), 0.1*Jigsaw(4)); delta 0.1.
 PAPER_HEAVY = dict(heavy="RA(2,5)+Jigsaw(4)", op_set="author16", heavy_from="view", alpha=1.0, beta=0.0, gamma=1.0,
                    delta=0.0, loss_scale="sum")  # fmt: skip
 
