@@ -101,7 +101,8 @@ def test_help_tells_layouts_and_defaults(monkeypatch, capsys):
     text = help_text(monkeypatch, capsys)
     for part in ("train/<class>/<image>", "train.zip and test.zip", "data_batch_1", "--limit-train N", "--data PATH",
                  "[runs/<preset>-<variant>-<scale>-seed<N>]", "simsiam-cifar10 at --scale small",
-                 "with the paper's heavy policy", "--download [true|false]", "--lr X", "--projector N-N", "--heavy TEXT"):  # fmt: skip
+                 "with the paper's heavy policy",
+                 "--download [true|false]", "--lr X", "--projector N-N", "--heavy TEXT"):  # fmt: skip
         assert part in text
     assert "data.py" not in text and "[drawn]" not in text and "authors' recipe" not in text
 
