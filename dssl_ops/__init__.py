@@ -5,6 +5,7 @@ from .augment import augment, augment_reference, image_op
 from .barlow_twins import barlow_twins, barlow_twins_reference
 from .directional_loss import directional_loss, directional_loss_reference
 from .graph import ViewGraph
+from .image_files import ImageFiles
 from .images import RaggedImages
 from .jigsaw import jigsaw, jigsaw_reference
 from .key_queue import KeyQueue
@@ -13,6 +14,7 @@ from .program import Program
 
 __all__ = [
     "ContrastiveResult",
+    "ImageFiles",
     "KeyQueue",
     "Program",
     "RaggedImages",

@@ -77,6 +77,7 @@ class RaggedImages:
         return self
 
 
+PIL_HINT = ": torchvision.transforms.PILToTensor() makes a tensor of it"
 Images = Tensor | Sequence[Tensor] | RaggedImages
 
 
@@ -148,7 +149,9 @@ def one_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | tuple[None, 
 
 def check_image(op: str, label: str, image: Tensor, form: str) -> None:
     """Raise ValueError unless image is a uint8 CPU tensor of this form, C in {1, 3}, sides of 1 to 32768."""
-    require(isinstance(image, Tensor), f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}")
+    if not isinstance(image, Tensor):
+        hint = PIL_HINT if hasattr(image, "getbands") else ""
+        raise ValueError(f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}{hint}")
     shape = image.shape
     good = image.dtype == torch.uint8 and len(shape) == form.count(",") + 1 and shape[-3] in (1, 3)
     require(

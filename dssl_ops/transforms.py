@@ -7,6 +7,7 @@ Every transform is immutable, compares by value, and its repr makes it again.
 """
 
 from .compose import Choice, Compose, Normalize, RandomApply
+from .drop_in import AsModule, Collate, Indexed
 from .instructions import Transform
 from .policy import policy
 from .random_ops import RandAugment, UniformAugment
@@ -22,13 +23,16 @@ from .single_transforms import (
 from .views import DirectedViews, MultiView, StandardView, Views
 
 __all__ = [
+    "AsModule",
     "Choice",
+    "Collate",
     "ColorJitter",
     "Compose",
     "DirectedViews",
     "GaussianBlur",
     "Grayscale",
     "HorizontalFlip",
+    "Indexed",
     "Jigsaw",
     "MultiView",
     "Normalize",
