@@ -95,8 +95,9 @@ class Source:
         if isinstance(images, RaggedImages):
             return cls([images.data], images.sizes, images.channels)
         if isinstance(images, (list, tuple)):
-            for index, image in enumerate(images):
-                check_image(op, f"image {index} of the list", image, "(C, H, W)")
+            bad = next((index for index, image in enumerate(images) if not _is_image(image, 3)), None)
+            if bad is not None:
+                check_image(op, f"image {bad} of the list", images[bad], "(C, H, W)")
             counts = {image.shape[0] for image in images}
             require(len(counts) <= 1, f"{op}: images of one list must all be grey or all RGB; got both")
             return cls(images, None, *(counts or {3}))
@@ -149,16 +150,22 @@ def one_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | tuple[None, 
 
 def check_image(op: str, label: str, image: Tensor, form: str) -> None:
     """Raise ValueError unless image is a uint8 CPU tensor of this form, C in {1, 3}, sides of 1 to 32768."""
+    if _is_image(image, form.count(",") + 1):
+        return
     if not isinstance(image, Tensor):
         hint = PIL_HINT if hasattr(image, "getbands") else ""
         raise ValueError(f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}{hint}")
-    shape = image.shape
-    good = image.dtype == torch.uint8 and len(shape) == form.count(",") + 1 and shape[-3] in (1, 3)
-    require(
-        good and 1 <= shape[-2] <= MAX_SIDE and 1 <= shape[-1] <= MAX_SIDE,
-        f"{op}: {label} must be uint8 {form} with C 1 or 3 and sides of 1 to {MAX_SIDE}; got {_came(image)}",
-    )
     require(image.device.type == "cpu", f"{op}: {label} must be on the CPU; got {image.device}")
+    raise ValueError(
+        f"{op}: {label} must be uint8 {form} with C 1 or 3 and sides of 1 to {MAX_SIDE}; got {_came(image)}"
+    )
+
+
+def _is_image(image, dim: int) -> bool:
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.device.type != "cpu":
+        return False
+    shape = image.shape
+    return len(shape) == dim and shape[-3] in (1, 3) and 1 <= shape[-2] <= MAX_SIDE and 1 <= shape[-1] <= MAX_SIDE
 
 
 def _came(tensor) -> str:
@@ -168,7 +175,10 @@ def _came(tensor) -> str:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    return tensor.is_contiguous() or (tensor.dim() > 2 and tensor.movedim(-3, -1).is_contiguous())
+    if tensor.is_contiguous() or tensor.dim() < 3:
+        return True
+    batched = tensor if tensor.dim() == 4 else tensor.unsqueeze(0)
+    return batched.is_contiguous(memory_format=torch.channels_last)
 
 
 def _extent(tensor: Tensor) -> int:
