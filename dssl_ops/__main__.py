@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 from importlib import metadata
 
 import torch
 
-from . import _build, _library, op_sets
+from . import _build, _build_cuda, _library, op_sets
 
 
 def info() -> dict[str, str]:
@@ -25,7 +26,7 @@ def info() -> dict[str, str]:
         "torchvision": _version("torchvision"),
         "Pillow": _version("pillow"),
         "compiler": _compiler(),
-        "CUDA toolkit": str(_build.cuda_toolkit() or "none found"),
+        "CUDA toolkit": str(_build_cuda.toolkit() or "none found"),
         "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "backend": f"{backend} ({reason})",
         "kernels": core.__file__ if core else "not loaded",
@@ -51,12 +52,32 @@ def _version(distribution: str) -> str:
         return "not installed"
 
 
+def _build_ahead(cuda: bool, architectures: list[str]) -> None:
+    for architecture in architectures:
+        if not re.fullmatch(r"\d+\.\d", architecture):
+            raise SystemExit(f"dssl_ops: --arch takes compute capabilities such as 9.0; got {architecture}")
+    if architectures and not cuda:
+        raise SystemExit("dssl_ops: --arch goes with --cuda")
+    architectures = sorted(set(architectures), key=float) or (_build_cuda.visible() if cuda else [])
+    if cuda and not architectures:
+        raise SystemExit("dssl_ops: no GPU is visible; say with --arch what to build for, such as --arch 8.0 9.0")
+    print(_build.load().__file__)
+    if cuda:
+        print(_build_cuda.load(architectures))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dssl_ops", description=__doc__)
-    parser.add_argument("command", choices=("info", "build"))
-    command = parser.parse_args().command
-    if command == "build":
-        print(_build.load().__file__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="print the table")
+    build = commands.add_parser("build", help="compile what is not cached yet and print its path")
+    build.add_argument(
+        "--cuda", action="store_true", help="the CUDA kernels too, for this machine's GPUs or for --arch"
+    )
+    build.add_argument("--arch", nargs="+", metavar="X.Y", default=[], help="compute capabilities, such as 8.0 9.0")
+    arguments = parser.parse_args()
+    if arguments.command == "build":
+        _build_ahead(arguments.cuda, arguments.arch)
         return
     for name, value in info().items():
         print(f"{name + ':':16}{value}")

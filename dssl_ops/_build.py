@@ -5,6 +5,7 @@ and a plain `pip install .` must work without torch.
 
 A binary is named by its *recipe*: everything that decides its content. The cache entry is a directory called after
 the recipe's hash; it holds the binary, a receipt (recipe and checksum) and a lock. File times decide nothing.
+The CPU kernels are described here, the CUDA kernels in _build_cuda.py; both go through `cached`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -53,26 +56,22 @@ def sources() -> list[Path]:
     return [SOURCE_ROOT / "core.cpp", *sorted(SOURCE_ROOT.glob("*/*_cpu.cpp"))]
 
 
-def sources_hash() -> str:
+def sources_hash(*suffixes: str) -> str:
+    """Of the files whose names end in one of the suffixes, without those of the CUDA side unless a suffix names it."""
     digest = hashlib.sha256()
-    for path in sorted([*SOURCE_ROOT.glob("*.cpp"), *SOURCE_ROOT.glob("*/*.cpp"), *SOURCE_ROOT.glob("*/*.h")]):
+    for path in sorted(SOURCE_ROOT.rglob("*")):
+        if not path.name.endswith(suffixes) or ("_cuda." in path.name and not any("cu" in end for end in suffixes)):
+            continue
         content = path.read_bytes()
         digest.update(f"{path.relative_to(SOURCE_ROOT).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()
 
 
-def compiler() -> str | None:
-    """The program that torch.utils.cpp_extension will run, or None when it cannot be found.
-
-    torch takes $CXX for one word. Raises RuntimeError where it is a command with arguments.
-    """
-    command = os.environ.get("CXX", "c++")
-    if shutil.which(command):
-        return command
-    if len(shlex.split(command)) > 1:
-        raise RuntimeError(f"dssl_ops: $CXX must be one program; got {command!r}: point it at a script that runs this")
-    return None
+def compiler() -> list[str] | None:
+    """The command in $CXX, which may have arguments, or c++; None when there is no such program."""
+    command = shlex.split(os.environ.get("CXX", "")) or ["c++"]
+    return command if shutil.which(command[0]) else None
 
 
 def compiler_version() -> str | None:
@@ -80,7 +79,7 @@ def compiler_version() -> str | None:
     command = compiler()
     if command is None:
         return None
-    answer = subprocess.run([command, "--version"], capture_output=True, text=True)
+    answer = subprocess.run([*command, "--version"], capture_output=True, text=True)
     return (answer.stdout or answer.stderr).partition("\n")[0]
 
 
@@ -104,7 +103,7 @@ def recipe() -> dict[str, str | None]:
     import torch
 
     return {
-        "sources": sources_hash(),
+        "sources": sources_hash(".cpp", ".h"),
         "flags": " ".join(FLAGS),
         "compiler": compiler_version(),
         "torch": torch.__version__,
@@ -150,67 +149,103 @@ def load():
     """
     wanted = recipe()
     prebuilt = PACKAGE / f"{NAME}.so"
-    if _fits(prebuilt, wanted, ignore="compiler"):
+    if fits(prebuilt, wanted, "compiler"):
         return _import(prebuilt)
     if wanted["compiler"] is None:
         raise NoCompiler(
             "dssl_ops: no C++ compiler found; install one (Debian, Ubuntu: apt install g++; "
             "Fedora: dnf install gcc-c++; conda: conda install cxx-compiler) or point $CXX at it"
         )
-    entry = cache_root() / key(wanted)
-    entry.mkdir(mode=0o700, exist_ok=True)
-    binary = entry / f"{NAME}.so"
-    if _fits(binary, wanted):
-        return _import(binary)
-    with _locked(entry / "lock"):
-        if _fits(binary, wanted):  # another process built it while this one waited
-            return _import(binary)
-        return build(entry, wanted)
-
-
-def build(target: Path, made_from: dict[str, str | None]):
-    """Compiles into target/_core.so, writes the receipt beside it and returns the loaded module.
-
-    The work happens in a directory of its own, so a killed build leaves at most garbage, which the next one removes;
-    the finished binary appears in one step, and it has been imported once before it appears.
-    """
-    for leftover in target.glob("build-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix="build-", dir=target))
-    binary = target / f"{NAME}.so"
-    print("dssl_ops: building CPU kernels ...", end=" ", file=sys.stderr, flush=True)
-    start = time.monotonic()
-    try:
-        module = _compile(work, log=target / "build.log")
-        receipt = {"recipe": made_from, "sha256": _checksum(work / f"{NAME}.so")}
-        (work / "receipt").write_text(json.dumps(receipt, indent=1) + "\n")
-        os.replace(work / f"{NAME}.so", binary)
-        os.replace(work / "receipt", binary.with_suffix(".json"))
-    except BaseException:
-        print("failed", file=sys.stderr)
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    print(f"built in {time.monotonic() - start:.1f} s (cached in {target})", file=sys.stderr, flush=True)
+    module, binary = cached(wanted, lambda entry: _found(entry, wanted), lambda entry: build(entry, wanted))
     module.__file__ = str(binary)
     return module
 
 
-def _compile(work: Path, log: Path):
-    cpp_extension = _cpp_extension()
+def _found(entry: Path, wanted: dict[str, str | None]) -> tuple[Any, Path] | None:
+    binary = entry / f"{NAME}.so"
+    return (_import(binary), binary) if fits(binary, wanted) else None
+
+
+def build(target: Path, wanted: dict[str, str | None]) -> tuple[Any, Path]:
+    """Compiles into target/_core.so; gives the module and that path."""
+    return compile_into(target, NAME, "CPU kernels", wanted, _compile)
+
+
+def cached(wanted: dict[str, str | None], found: Callable, made: Callable):
+    """found(entry) if that gives something, else made(entry): one process makes, the others wait and find."""
+    entry = cache_root() / key(wanted)
+    entry.mkdir(mode=0o700, exist_ok=True)
+    if there := found(entry):
+        return there
+    with _locked(entry / "lock"):
+        return found(entry) or made(entry)  # another process may have built it while this one waited
+
+
+def compile_into(
+    target: Path, name: str, what: str, made_from: dict[str, str | None], compile_: Callable
+) -> tuple[Any, Path]:
+    """Puts what compile_(directory) leaves as <name>.so into target, with a receipt; gives its result and the binary.
+
+    The work happens in a directory of its own, so a killed build leaves at most garbage, which the next one removes;
+    the finished binary appears in one step, and it has been loaded once before it appears.
+    """
+    for leftover in target.glob("build-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix="build-", dir=target))
+    binary, log = target / f"{name}.so", target / "build.log"
+    print(f"dssl_ops: building {what} ...", end=" ", file=sys.stderr, flush=True)
+    start = time.monotonic()
     try:
-        with _ninja_on_path():
-            return cpp_extension.load(
-                NAME,
-                [str(path) for path in sources()],
-                extra_cflags=list(FLAGS),
-                extra_include_paths=[str(SOURCE_ROOT)],
-                build_directory=str(work),
-            )
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        loaded = compile_(work)
+        receipt = {"recipe": made_from, "sha256": _checksum(work / f"{name}.so")}
+        (work / "receipt").write_text(json.dumps(receipt, indent=1) + "\n")
+        os.replace(work / f"{name}.so", binary)
+        os.replace(work / "receipt", binary.with_suffix(".json"))
+    except BaseException as error:
+        print("failed", file=sys.stderr)
+        if not isinstance(error, (RuntimeError, OSError, subprocess.SubprocessError)):
+            raise
         log.write_text(str(error))
         tail = "\n".join(str(error).splitlines()[-25:])
         raise RuntimeError(f"dssl_ops: the kernels did not compile; whole output in {log}\n{tail}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"built in {time.monotonic() - start:.1f} s (cached in {target})", file=sys.stderr, flush=True)
+    return loaded, binary
+
+
+def _compile(work: Path):
+    with toolchain(work) as cpp_extension:
+        return cpp_extension.load(
+            NAME,
+            [str(path) for path in sources()],
+            extra_cflags=list(FLAGS),
+            extra_include_paths=[str(SOURCE_ROOT)],
+            build_directory=str(work),
+        )
+
+
+@contextlib.contextmanager
+def toolchain(work: Path):
+    """torch's builder, for a while in which it finds ninja and a compiler command with arguments, which it does not
+    take: it gets a script in `work` that runs the command.
+    """
+    before = dict(os.environ)
+    command = compiler()
+    if command is not None and len(command) > 1:
+        script = work / "c++"
+        script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        script.chmod(0o700)
+        os.environ["CXX"] = str(script)
+    if shutil.which("ninja") is None:  # pip puts it beside the interpreter, on PATH only in an activated environment
+        import ninja
+
+        os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, before.get("PATH", os.defpath)])
+    try:
+        yield _cpp_extension()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _cpp_extension():
@@ -226,20 +261,6 @@ def _cpp_extension():
 
 
 @contextlib.contextmanager
-def _ninja_on_path():
-    """pip puts ninja beside the interpreter, which is not on PATH when the environment was not activated."""
-    before = os.environ.get("PATH", os.defpath)
-    if shutil.which("ninja") is None:
-        import ninja
-
-        os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, before])
-    try:
-        yield
-    finally:
-        os.environ["PATH"] = before
-
-
-@contextlib.contextmanager
 def _locked(path: Path):
     """One builder at a time. The kernel releases the lock when its holder dies, however it dies."""
     with open(path, "w") as lock:
@@ -247,12 +268,12 @@ def _locked(path: Path):
         yield
 
 
-def _fits(binary: Path, wanted: dict[str, str | None], ignore: str = "") -> bool:
+def fits(binary: Path, wanted: dict[str, str | None], *ignored: str) -> bool:
     """Whether binary is whole and was made from what is wanted; mapping a cut-off file would end in SIGBUS."""
     try:
         receipt = json.loads(binary.with_suffix(".json").read_text())
-        same = {**receipt["recipe"], ignore: None} == {**wanted, ignore: None}
-        return same and receipt["sha256"] == _checksum(binary)
+        ignore = dict.fromkeys(ignored)
+        return {**receipt["recipe"], **ignore} == {**wanted, **ignore} and receipt["sha256"] == _checksum(binary)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -267,19 +288,3 @@ def _import(binary: Path):
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
-
-
-def cuda_toolkit() -> Path | None:
-    """Root of the CUDA toolkit: $CUDA_HOME, else of the nvcc on PATH, else of the one that pip installs.
-
-    The nvcc on PATH may be a wrapper script far from the toolkit, so nvcc itself is asked where it is.
-    """
-    if home := os.environ.get("CUDA_HOME"):
-        return Path(home) if (Path(home) / "bin" / "nvcc").exists() else None
-    if nvcc := shutil.which("nvcc"):
-        answer = subprocess.run([nvcc, "--dryrun", "x.cu"], capture_output=True, text=True).stderr
-        here = next((line.split("=", 1)[1] for line in answer.splitlines() if line.startswith("#$ _HERE_=")), None)
-        return Path(here).parent if here else Path(nvcc).resolve().parent.parent
-    packages = importlib.util.find_spec("nvidia")
-    roots = [Path(root) / "cu13" for root in packages.submodule_search_locations] if packages else []
-    return next((root for root in roots if (root / "bin" / "nvcc").exists()), None)

@@ -6,25 +6,33 @@ import os
 import threading
 import warnings
 
-from . import _build
+import torch
+
+from . import _build, _build_cuda
 
 _lock = threading.RLock()
 _state: bool | None = None  # None: not yet decided
+_cuda_state: bool | None = None
 _core = None
 _failure: RuntimeError | None = None
 _reason = "not decided yet: decided at the first call"
 _callbacks: list = []
 
 
-def native() -> bool:
-    """True when torch.ops.dssl_ops.* are loaded. The first call loads them, compiling if need be.
+def native(device: torch.device | None = None) -> bool:
+    """True when torch.ops.dssl_ops.* are loaded for tensors of this device, by default the CPU. The first call for a
+    kind of device loads them, compiling if need be.
 
     `DSSL_OPS_BACKEND=reference` gives False; `=native` raises where otherwise one warning would be given and the
     references would serve. Raises RuntimeError when the sources do not compile.
     """
     if _state is None:
         _decide()
-    return _state
+    if device is None or device.type == "cpu" or not _state:
+        return _state
+    if _cuda_state is None and device.type == "cuda":
+        _decide_cuda()
+    return device.type == "cuda" and _cuda_state
 
 
 # torch.compile calls the function while it traces and takes the answer as a constant. This attribute is all that
@@ -79,6 +87,27 @@ def _decide() -> None:
             register()
         _callbacks.clear()
         _state = True
+
+
+def _decide_cuda() -> None:
+    global _cuda_state, _failure
+    with _lock:
+        if _cuda_state is not None:
+            return
+        if _failure is not None:
+            raise _failure
+        try:
+            _build_cuda.load(_build_cuda.visible())
+        except _build_cuda.NoToolkit as missing:
+            if _forced() == "native":
+                raise
+            _cuda_state = False
+            warnings.warn(f"{missing}. Until then the slower references serve CUDA tensors.", stacklevel=4)
+            return
+        except RuntimeError as failure:
+            _failure = failure
+            raise
+        _cuda_state = True
 
 
 def _forced() -> str:

@@ -20,10 +20,12 @@ def jigsaw(images: Tensor, grid: int, permutation: Tensor) -> Tensor:
         permutation: (B, n * n) int64 on the images' device, a permutation per image. `transforms.Jigsaw` draws them.
 
     Raises:
-        TypeError, ValueError, RuntimeError: for shapes, dtypes or permutations that do not fit.
+        TypeError, ValueError, RuntimeError: for shapes, dtypes or permutations that do not fit. What stands in a
+            permutation on a GPU cannot be seen without waiting for it: there a tile that does not fit its place stops
+            the kernel, as an index out of range stops torch's own, and a tile named twice goes unnoticed.
     """
     _check(images, grid, permutation)
-    if not native() or images.device.type != "cpu":  # there are no CUDA kernels yet
+    if not native(images.device):
         return jigsaw_reference(images, grid, permutation)
     if not images.is_contiguous(memory_format=torch.channels_last):
         images = images.contiguous()

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -95,7 +96,7 @@ def test_killed_build_does_not_disturb_the_next(house):
     compiler.write_text(
         "#!/bin/sh\n"
         f'case "$*" in *core.cpp*) touch "{started}"; while [ -e "{stuck}" ]; do sleep 0.1; done;; esac\n'
-        f'exec {_build.compiler()} "$@"\n'
+        f'exec {shlex.join(_build.compiler())} "$@"\n'
     )
     compiler.chmod(0o755)
     process = start(house, CXX=str(compiler))
@@ -235,16 +236,6 @@ def test_unwritable_or_foreign_cache_gives_a_private_temporary_one(tmp_path, mon
     assert _build.cache_root() not in (root, None)
 
 
-def test_toolkit_is_found_behind_a_wrapper(tmp_path, monkeypatch):
-    toolkit, wrapper = tmp_path / "cuda-99.0", tmp_path / "bin" / "nvcc"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\necho "#$ _HERE_={toolkit}/bin" >&2\n')
-    wrapper.chmod(0o755)
-    monkeypatch.delenv("CUDA_HOME", raising=False)
-    monkeypatch.setenv("PATH", str(wrapper.parent))
-    assert _build.cuda_toolkit() == toolkit
-
-
 def test_cmake_compiles_with_the_same_flags():
     cmake = (Path(__file__).parent.parent / "CMakeLists.txt").read_text()
     flags = re.search(r"set\(FLAGS (.*?)\)", cmake, re.S)[1].split()
@@ -252,9 +243,10 @@ def test_cmake_compiles_with_the_same_flags():
     assert {*flags, standard} == set(_build.FLAGS)
 
 
-def test_a_compiler_command_with_arguments_is_refused_in_one_line(house):
-    code, _, err = finish(start(house, SERVE, CXX="env c++"))
-    assert code != 0 and "$CXX must be one program; got 'env c++'" in err.splitlines()[-1]
+@needs_compiler
+def test_a_compiler_command_with_arguments_is_taken(house):
+    binary, built = load(house, CXX=f"env A='b c' {shutil.which('c++')}")
+    assert built and load(house, CXX=f"env A='b c' {shutil.which('c++')}") == (binary, False)
 
 
 def test_info_reports_a_compiler_that_fails(house):
