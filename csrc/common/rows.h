@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -67,43 +68,86 @@ inline double normalise(double* row, int64_t count) {
   return inverse * scale;
 }
 
-// A matrix packed for products in T, padded with zeros: `by_row` as operand of products over the width, `by_width` of
-// products over the rows.
-template <class T>
+// Multiplies the row by the power of two that brings its length into [1, 2), exactly, and returns one over that length;
+// 0 for a zero row.
+inline double scale_exactly(double* row, int64_t count) {
+  const double length = std::sqrt(dot(row, row, count));
+  if (length == 0) return 0;
+  const double power = std::ldexp(1.0, -std::ilogb(length));
+  for (int64_t d = 0; d < count; ++d) row[d] *= power;
+  return 1 / (length * power);
+}
+
+// A matrix packed for products of E, padded with zeros: `by_row` as operand of products over the width, `by_width` of
+// products over the rows. Elements of type Pair hold two neighbours of the width in `by_row`, and rows r and
+// r + kPanel / 2 of a panel in `by_width`: two vectors of a matrix then make a vector of pairs lane by lane.
+template <class E>
 struct Panels {
-  int64_t rows, width, padded_rows, padded_width;
-  Buffer<T> by_row, by_width;  // [row panel][width][kPanel] and [width panel][padded row][kPanel]
+  static constexpr bool kPairs = std::is_same_v<E, Pair>;
+  int64_t rows, width, depth, padded_rows, padded_width;
+  Buffer<E> by_row, by_width;  // [row panel][depth][kPanel] and [width panel][padded row or pair of rows][kPanel]
 
   Panels(int64_t rows_, int64_t width_, bool with_by_width)
       : rows(rows_),
         width(width_),
-        padded_rows(round_up(rows_, kPanel<T>)),
-        padded_width(round_up(width_, kPanel<T>)),
-        by_row(padded_rows * width_),
-        by_width(with_by_width ? padded_rows * padded_width : 0),
+        depth(kPairs ? (width_ + 1) / 2 : width_),
+        padded_rows(round_up(rows_, kPanel<E>)),
+        padded_width(round_up(width_, kPanel<E>)),
+        by_row(padded_rows * depth),
+        by_width(with_by_width ? padded_rows * padded_width / (kPairs ? 2 : 1) : 0),
         with_by_width_(with_by_width) {}
 
-  const T* row_panel(int64_t row) const {
-    return by_row.data() + row / kPanel<T> * kPanel<T> * width + row % kPanel<T>;
+  const E* row_panel(int64_t row) const {
+    return by_row.data() + row / kPanel<E> * kPanel<E> * depth + row % kPanel<E>;
   }
-  const T* width_panel(int64_t d, int64_t row) const { return by_width.data() + d * padded_rows + row * kPanel<T>; }
+  // Of pairs, the panel from `row` on, a multiple of kPanel.
+  const E* width_panel(int64_t d, int64_t row) const {
+    return by_width.data() + (d * padded_rows + row * kPanel<E>) / (kPairs ? 2 : 1);
+  }
+
+  // kPanel entries of one row, from the panel of column d.
+  void read_line(int64_t d, int64_t row, Sum<E>* to) const {
+    if constexpr (kPairs) {
+      const int64_t half = row % kPanel<E> / kLanes<E>, first = row / kPanel<E> * kPanel<E>;
+      const E* line = width_panel(d, first) + row % kLanes<E> * kPanel<E>;
+      for (int lane = 0; lane < kPanel<E>; ++lane)
+        to[lane] = std::bit_cast<float>(half ? line[lane] & 0xffff0000u : line[lane] << 16);
+    } else {
+      std::copy_n(width_panel(d, row), kPanel<E>, to);
+    }
+  }
 
   // Packs the kPanel rows from `first` on; `values` holds them one after the other.
   void pack(int64_t first, const double* values) {
-    T* to = by_row.data() + first * width;
-    for (int64_t d = 0; d < width; ++d)
-      for (int lane = 0; lane < kPanel<T>; ++lane) *to++ = static_cast<T>(values[lane * width + d]);
-    if (!with_by_width_) return;
-    for (int64_t d = 0; d < padded_width; d += kPanel<T>)
-      for (int row = 0; row < kPanel<T>; ++row) {
-        T* line = by_width.data() + d * padded_rows + (first + row) * kPanel<T>;
-        const int64_t count = std::min<int64_t>(kPanel<T>, width - d);
-        for (int64_t lane = 0; lane < count; ++lane) line[lane] = static_cast<T>(values[row * width + d + lane]);
-        for (int64_t lane = count; lane < kPanel<T>; ++lane) line[lane] = 0;
+    E* to = by_row.data() + first * depth;
+    for (int64_t d = 0; d < depth; ++d)
+      for (int lane = 0; lane < kPanel<E>; ++lane) {
+        const double* row = values + lane * width;
+        *to++ = kPairs ? element(row[2 * d], 2 * d + 1 < width ? row[2 * d + 1] : 0) : element(row[d], 0);
       }
+    if (!with_by_width_) return;
+    constexpr int kLines = kPairs ? kPanel<E> / 2 : kPanel<E>;
+    for (int64_t d = 0; d < padded_width; d += kPanel<E>) {
+      to = by_width.data() + (d * padded_rows + first * kPanel<E>) / (kPairs ? 2 : 1);
+      const int64_t count = std::min<int64_t>(kPanel<E>, width - d);
+      for (int line = 0; line < kLines; ++line, to += kPanel<E>) {
+        const double *row = values + line * width + d, *partner = row + kLines * width;
+        for (int64_t lane = 0; lane < count; ++lane) to[lane] = element(row[lane], kPairs ? partner[lane] : 0);
+        std::fill(to + count, to + kPanel<E>, E(0));
+      }
+    }
   }
 
  private:
+  // Of pairs, both values must be bfloat16 already.
+  static E element(double low, double high) {
+    if constexpr (kPairs)
+      return std::bit_cast<Pair>(static_cast<float>(low)) >> 16 |
+             (std::bit_cast<Pair>(static_cast<float>(high)) & 0xffff0000u);
+    else
+      return static_cast<E>(low);
+  }
+
   bool with_by_width_;
 };
 

@@ -14,6 +14,13 @@
 #include "passes.h"
 
 namespace dssl::nt_xent {
+
+void parallel(int64_t count, int64_t grain, const Task& task) {
+  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) task(i);
+  });
+}
+
 namespace {
 
 enum Reduction { kNone, kSum, kMean };
@@ -98,15 +105,15 @@ Problem make_problem(const std::vector<Tensor>& rows, std::vector<Tensor> column
   return problem;
 }
 
-const auto parallel = [](int64_t count, int64_t grain, const auto& f) {
-  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) f(i);
-  });
-};
-using Parallel = decltype(parallel);
+enum class Element { kFloat, kDouble, kPair };
 
-bool in_double(const Problem& of, const Tensor& like) {
-  return like.scalar_type() == ScalarType::Double || of.temperature < kLowestFloatTemperature;
+// The element of the products. Where they are few, float's errors find no others that average them out, and double
+// costs nothing. float16 goes through float: bfloat16 would cost it three of its eleven bits.
+Element element_for(const Problem& of, const Tensor& like) {
+  constexpr int64_t kFew = 64 * 64;
+  const bool coarse = of.temperature < kLowestFloatTemperature || of.x.count * of.y.count < kFew;
+  if (like.scalar_type() == ScalarType::Double || coarse) return Element::kDouble;
+  return kFastPairs && like.scalar_type() == ScalarType::BFloat16 ? Element::kPair : Element::kFloat;
 }
 
 Tensor filled(int64_t count, double value) {
@@ -138,9 +145,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows,
   Tensor positives = filled(count, 0), negatives = filled(count, 0), hits = filled(with_hits ? count : 0, -1e30);
   double *positive_data = positives.mutable_data_ptr<double>(), *negative_data = negatives.mutable_data_ptr<double>();
   double* hit_data = with_hits ? hits.mutable_data_ptr<double>() : nullptr;  // the largest cosine, at first
-  positive_logits(of, parallel, positive_data);
-  (in_double(of, rows[0]) ? sum_negatives<double, Parallel> : sum_negatives<float, Parallel>)(of, parallel,
-                                                                                              negative_data, hit_data);
+  positive_logits(of, positive_data);
+  switch (element_for(of, rows[0])) {
+    case Element::kFloat: sum_negatives<float>(of, negative_data, hit_data); break;
+    case Element::kDouble: sum_negatives<double>(of, negative_data, hit_data); break;
+    case Element::kPair: sum_negatives<Pair>(of, negative_data, hit_data); break;
+  }
   std::vector<double> losses(count);
   for (int64_t i = 0; i < count; ++i) {
     losses[i] = Row{positive_data[i], negative_data[i], decoupled}.loss();
@@ -150,9 +160,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows,
 }
 
 // Through temperature and normalisation into the tensors the rows came from. Returns sum_i u_i . d loss / d u_i.
-template <class T>
-double write_gradients(const Rows& rows, const std::vector<Tensor>& like, const Problem& of, const T* packed,
-                       int64_t padded_rows, std::vector<Tensor>& out) {
+double write_gradients(const Rows& rows, const std::vector<Tensor>& like, const Problem& of, const Read& read,
+                       std::vector<Tensor>& out) {
   const Type type = type_of(like[0]);
   std::vector<char*> data;
   for (const Tensor& tensor : like) {
@@ -166,7 +175,7 @@ double write_gradients(const Rows& rows, const std::vector<Tensor>& like, const 
       std::vector<double> unit(rows.width), gradient(rows.width);
       rows.read(first + i, unit.data());
       const double inverse = normalise(unit.data(), rows.width);
-      read_by_width(packed, padded_rows, first + i, rows.width, gradient.data());
+      read(first + i, gradient.data());
       for (double& value : gradient) value /= of.temperature;
       along[first + i] = dot(unit.data(), gradient.data(), rows.width);
       for (int64_t d = 0; d < rows.width; ++d)
@@ -196,18 +205,19 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cp
   const auto weight_of = [&](int64_t i) { return factor * weight[upstream.dim() == 0 ? 0 : i]; };
   std::vector<Tensor> of_rows, of_columns;
   double along = 0;
-  const auto finish = [&](bool is_rows, auto* gradient, int64_t padded_rows) {
+  const auto finish = [&](bool is_rows, const Read& read) {
     if (is_rows)
-      along = write_gradients(of.x, rows, of, gradient, padded_rows, of_rows);
+      along = write_gradients(of.x, rows, of, read, of_rows);
     else
-      write_gradients(of.y, columns, of, gradient, padded_rows, of_columns);
+      write_gradients(of.y, columns, of, read, of_columns);
   };
   with_columns = with_columns && !columns.empty();
   const double *p = positives.const_data_ptr<double>(), *n = negatives.const_data_ptr<double>();
-  if (in_double(of, rows[0]))
-    differentiate<double>(of, parallel, p, n, with_columns, weight_of, finish);
-  else
-    differentiate<float>(of, parallel, p, n, with_columns, weight_of, finish);
+  switch (element_for(of, rows[0])) {
+    case Element::kFloat: differentiate<float>(of, p, n, with_columns, weight_of, finish); break;
+    case Element::kDouble: differentiate<double>(of, p, n, with_columns, weight_of, finish); break;
+    case Element::kPair: differentiate<Pair>(of, p, n, with_columns, weight_of, finish); break;
+  }
   // The loss depends on u and the temperature through u_i . u_j / temperature alone; each pair of a symmetric matrix
   // shows up in the gradients of both its rows.
   Tensor of_temperature = torch::stable::empty({}, ScalarType::Double);
