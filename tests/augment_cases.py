@@ -1,4 +1,4 @@
-"""Images and step values that the augmentation tests run on: 2,200 images in 50 batches, awkward ones among them.
+"""Images and step values that the augmentation tests run on: 2,200 images in 50 batches a seed, awkward ones too.
 
 The truth is Pillow: the tests compare with the installed one, written for 13.0.0. The 11, 12 and 13 series agree on
 every step but ResizedCrop, whose pass order changed in 13.0.0 (PIL_COMPAT), and Posterize with 0 bits.
@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import PIL
+import pytest
 import torch
 from checks import photographs
 from PIL import Image
@@ -68,10 +69,17 @@ CONTENTS = [
 ]
 
 
+# One seed in every run, five more, 11,000 images, with `pytest -m exhaustive`.
+MORE_SEEDS = range(1, 6)
+on_every_seed = pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=[pytest.mark.slow, pytest.mark.exhaustive]) for seed in MORE_SEEDS)]
+)
+
+
 @lru_cache
-def batches():
+def batches(seed=0):
     """50 uint8 batches (44, C, H, W), RGB and grey of every size in SIDES."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     return [
         torch.from_numpy(np.stack([CONTENTS[i % len(CONTENTS)](rng, channels, *side) for i in range(PER_BATCH)]))
         for side in SIDES

@@ -21,12 +21,12 @@ needs_native = pytest.mark.skipif(not native(), reason="no compiled kernels: no 
 
 
 @lru_cache
-def photographs():
-    """Every fifth photograph as uint8 (C, H, W) with C 1 or 3, or None where the data is not at hand."""
+def photographs(step=5):
+    """Every `step`th photograph as uint8 (C, H, W) with C 1 or 3, or None where the data is not at hand."""
     if not PHOTOS.exists():
         return None
     with zipfile.ZipFile(PHOTOS) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".JPEG"))[::5]
+        names = sorted(name for name in archive.namelist() if name.endswith(".JPEG"))[::step]
         images = [Image.open(io.BytesIO(archive.read(name))) for name in names]
         arrays = [np.array(image if image.mode == "L" else image.convert("RGB")) for image in images]
     return [torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous() for array in arrays]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from augment_cases import PIL_COMPAT, batches, permutations, values_of
+from augment_cases import PIL_COMPAT, batches, on_every_seed, permutations, values_of
 from checks import needs_native, photographs
 from PIL import Image
 
@@ -31,10 +31,11 @@ def through_pillow(images, name, values, interpolation=None):
 
 
 @needs_native
+@on_every_seed
 @pytest.mark.parametrize("name", PLAIN)
-def test_step_equals_pillow(name):
-    rng = np.random.default_rng(OPCODES[name])
-    for images in batches():
+def test_step_equals_pillow(name, seed):
+    rng = np.random.default_rng([OPCODES[name], seed])
+    for images in batches(seed):
         values = values_of(name, rng, images)
         assert_same(
             image_op(images, name, values), through_pillow(images, name, values), f"{name} {tuple(images.shape)}"
@@ -42,12 +43,13 @@ def test_step_equals_pillow(name):
 
 
 @needs_native
+@on_every_seed
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize("name", AFFINE)
-def test_affine_step_equals_pillow(name, interpolation):
-    rng = np.random.default_rng(OPCODES[name])
+def test_affine_step_equals_pillow(name, interpolation, seed):
+    rng = np.random.default_rng([OPCODES[name], seed])
     number = {"nearest": 0, "bilinear": 2, "bicubic": 3}[interpolation]
-    for images in batches():
+    for images in batches(seed):
         values = values_of(name, rng, images)
         got = image_op(images, name, values, interpolation=interpolation)
         assert_same(got, through_pillow(images, name, values, number), f"{name} {interpolation} {tuple(images.shape)}")
@@ -60,12 +62,13 @@ def crop_and_resize(image, box, size, resample):
     return torch.from_numpy(np.array(pil)).reshape(*size, -1).permute(2, 0, 1)
 
 
+@on_every_seed
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_resized_crop_equals_pillow(interpolation):
+def test_resized_crop_equals_pillow(interpolation, seed):
     """Also of the reference, which takes one axis at a time: here Pillow does both at once, in its own order."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng([1, seed])
     number = {"bilinear": 2, "bicubic": 3}[interpolation]
-    for images in batches():
+    for images in batches(seed):
         boxes, size = values_of("ResizedCrop", rng, images), tuple(map(int, rng.integers(1, 65, 2)))
         tail = (*size, number, PIL_COMPAT)
         program = Program.from_steps([[("ResizedCrop", (*box, *tail))] for box in boxes.tolist()], size)
@@ -91,10 +94,11 @@ def test_resized_crop_of_older_pillow_differs_only_where_the_pass_order_does():
     assert differing > 0
 
 
+@on_every_seed
 @pytest.mark.parametrize("grid", [1, 2, 3, 4, 7])
-def test_jigsaw_step_equals_the_jigsaw_op_and_pillow(grid):
-    rng = np.random.default_rng(grid)
-    for images in batches():
+def test_jigsaw_step_equals_the_jigsaw_op_and_pillow(grid, seed):
+    rng = np.random.default_rng([grid, seed])
+    for images in batches(seed):
         if min(images.shape[2:]) >= grid:
             permutation = permutations(rng, len(images), grid, *images.shape[2:])
             got = image_op(images, "Jigsaw", permutation)
