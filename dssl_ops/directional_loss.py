@@ -35,7 +35,8 @@ def directional_loss(
 
     Returns:
         A scalar or (B,): float64 for float64 inputs, else float32. Sums run in float32 or wider, in an order that no
-        thread count changes. A zero row has cosine 0 and gradient 0. An empty batch gives 0.
+        thread count changes. A zero row has cosine 0 and gradient 0. An empty batch gives 0. Backward reads the
+        inputs again, so between the passes nothing is kept beside them but a few numbers a row.
 
     Raises:
         TypeError, ValueError: for dtypes, shapes, devices, a graph or a reduction that do not fit.
@@ -54,7 +55,6 @@ def directional_loss(
         [weight for _, _, weight in graph.edges],
         None if weights is None else weights.to(torch.float64).contiguous(),
         _REDUCTIONS.index(reduction),
-        torch.is_grad_enabled() and any(p.requires_grad for p in predictions),
     )
     return loss
 
@@ -129,33 +129,35 @@ def _check_weights(weights: Tensor, edges: int, like: Tensor) -> None:
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    predictions, targets, _, _, _, reduction, _ = inputs
-    _, gradients = output
-    ctx.save_for_backward(*gradients)
-    ctx.targets, ctx.to_half = len(targets), predictions[0].dtype == torch.float16
+    predictions, targets, ctx.edges, _, _, reduction = inputs
+    ctx.save_for_backward(*predictions, *targets, output[1])
+    ctx.views = len(predictions)
     ctx.factor = 1.0 / max(1, predictions[0].shape[0]) if _REDUCTIONS[reduction] == "mean" else 1.0
 
 
 def _backward(ctx, upstream, _):
-    saved, scale = list(ctx.saved_tensors), torch.ops.dssl_ops.directional_loss_backward
-    gradients = scale(saved, upstream.contiguous(), ctx.factor, ctx.to_half)
-    return gradients, [None] * ctx.targets, None, None, None, None, None
+    *views, coefficients = ctx.saved_tensors
+    predictions, targets = views[: ctx.views], views[ctx.views :]
+    upstream = upstream.to(torch.float64).contiguous()
+    backward = torch.ops.dssl_ops.directional_loss_backward
+    gradients = backward(predictions, targets, coefficients, upstream, ctx.edges, ctx.factor)
+    return list(gradients.unbind()), [None] * len(targets), None, None, None, None
 
 
 def _refuse_double_backward(ctx, *_):
     raise NotImplementedError("directional_loss: double backward is not supported; got a graph that needs it")
 
 
-def _fake(predictions, targets, edges, edge_weights, weights, reduction, with_gradient):
+def _fake(predictions, targets, edges, edge_weights, weights, reduction):
     like = predictions[0]
     wide = torch.float64 if like.dtype == torch.float64 else torch.float32
     loss = like.new_empty((like.shape[0],) if _REDUCTIONS[reduction] == "none" else (), dtype=wide)
-    kept = wide if like.dtype == torch.float16 else like.dtype
-    return loss, [p.new_empty(p.shape, dtype=kept) for p in predictions] if with_gradient else []
+    coefficients = 2 * len(predictions) + len(targets) + len(edge_weights)  # Problem::coefficients in sample.h
+    return loss, like.new_empty((like.shape[0], coefficients), dtype=torch.float64)
 
 
-def _fake_backward(gradients, upstream, factor, to_half):
-    return [g.new_empty(g.shape, dtype=torch.float16 if to_half else g.dtype) for g in gradients]
+def _fake_backward(predictions, targets, coefficients, upstream, edges, factor):
+    return predictions[0].new_empty((len(predictions), *predictions[0].shape))
 
 
 @when_loaded

@@ -58,7 +58,32 @@ def test_bad_input_gives_one_clear_error(arguments, error, message):
 def test_the_raw_op_refuses_what_would_corrupt_memory(change):
     arguments = {
         "predictions": [torch.ones(6, 8)] * 4, "targets": [torch.ones(6, 8)] * 2, "edges": [0, 1, 1, 0, 2, 0, 3, 1],
-        "edge_weights": [0.5] * 4, "weights": None, "reduction": 2, "with_gradient": True,
+        "edge_weights": [0.5] * 4, "weights": None, "reduction": 2,
     }  # fmt: skip
     with pytest.raises(RuntimeError, match="directional_loss: "):
         torch.ops.dssl_ops.directional_loss(*(arguments | change).values())
+
+
+@needs_native
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"edges": [0, 1, 1, 0, 2, 0, 4, 1]},
+        {"edges": [0, 1, 1]},
+        {"targets": [torch.ones(5, 8)] * 2},
+        {"coefficients": torch.ones(6, 13, dtype=torch.float64)},
+        {"coefficients": torch.ones(5, 14, dtype=torch.float64)},
+        {"coefficients": torch.ones(6, 14)},
+        {"upstream": torch.ones(5, dtype=torch.float64)},
+        {"upstream": torch.ones(6)},
+    ],
+)
+def test_the_raw_backward_op_refuses_what_would_corrupt_memory(change):
+    arguments = {
+        "predictions": [torch.ones(6, 8)] * 4, "targets": [torch.ones(6, 8)] * 2,
+        "coefficients": torch.ones(6, 14, dtype=torch.float64), "upstream": torch.ones(6, dtype=torch.float64),
+        "edges": [0, 1, 1, 0, 2, 0, 3, 1], "factor": 1.0,
+    }  # fmt: skip
+    torch.ops.dssl_ops.directional_loss_backward(*arguments.values())
+    with pytest.raises(RuntimeError, match="directional_loss"):
+        torch.ops.dssl_ops.directional_loss_backward(*(arguments | change).values())

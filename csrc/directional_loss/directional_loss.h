@@ -18,16 +18,16 @@ DSSL_HD double inverse_norm(double sum_of_squares) {
 DSSL_HD bool needs_rescaling(double sum_of_squares) { return !(sum_of_squares > 1e-200 && sum_of_squares < 1e200); }
 
 // One edge: cosine, loss term and the two coefficients of its gradient
-//   d(-w cos)/dp = target_scale * t + prediction_scale * p,
+//   d(-w cos)/dp = of_target * t + of_prediction * p,
 // p and t being the scaled rows p_scale * p and t_scale * t that the sums were made of.
 struct Edge {
-  double weight, cosine, target_scale, prediction_scale;
+  double weight, cosine, of_target, of_prediction;
 
   DSSL_HD Edge(double w, double dot, double inverse_p, double inverse_t, double p_scale)
       : weight(w),
         cosine(dot * inverse_p * inverse_t),
-        target_scale(-w * inverse_p * inverse_t * p_scale),
-        prediction_scale(w * cosine * inverse_p * inverse_p * p_scale) {}
+        of_target(-w * inverse_p * inverse_t * p_scale),
+        of_prediction(w * cosine * inverse_p * inverse_p * p_scale) {}
 
   DSSL_HD double loss() const { return -weight * cosine; }
 };
