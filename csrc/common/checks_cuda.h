@@ -6,6 +6,7 @@
 #endif
 
 #include "checks.h"
+#include "dtype.h"
 
 #include <cuda_runtime.h>
 #include <torch/csrc/stable/accelerator.h>
@@ -29,6 +30,17 @@ inline cudaStream_t current_stream(const Tensor& tensor) {
   void* stream = nullptr;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device(), &stream));
   return static_cast<cudaStream_t>(stream);
+}
+
+// Raises where it is none of the types that losses take.
+inline Dtype dtype_of(const Tensor& tensor, const char* op) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float: return kFloat32;
+    case ScalarType::Double: return kFloat64;
+    case ScalarType::BFloat16: return kBFloat16;
+    case ScalarType::Half: return kFloat16;
+    default: refuse(op, ": dtype must be float32, float64, bfloat16 or float16");
+  }
 }
 
 }  // namespace dssl

@@ -1,0 +1,29 @@
+// The last step of a loss: one number out of many.
+#pragma once
+
+#include "pack.cuh"
+
+namespace dssl {
+
+constexpr int kReduceThreads = 1024;
+
+// Sum of the values, for thread 0 of a block of kReduceThreads, in an order that the count alone decides.
+__device__ inline double block_sum(const double* values, int64_t count) {
+  __shared__ double partial[32];
+  double sum = 0;
+  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += values[i];
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
+  __syncthreads();
+  return threadIdx.x < 32 ? warp_sum(partial[threadIdx.x]) : 0.0;
+}
+
+// total = factor * sum, by one block.
+template <class T>
+__global__ void __launch_bounds__(kReduceThreads)
+    reduce_sum(const double* values, int64_t count, double factor, T* total) {
+  const double sum = block_sum(values, count);
+  if (threadIdx.x == 0) *total = static_cast<T>(factor * sum);
+}
+
+}  // namespace dssl

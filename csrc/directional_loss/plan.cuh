@@ -1,0 +1,127 @@
+// What the kernels need to know of a graph and its tensors. It travels in the kernel's arguments; a graph that is too
+// large for them is written to device memory by kernels that carry a part of it each: no copy from the host, which a
+// CUDA graph would repeat from memory that is gone.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "../common/launch.cuh"
+#include "directional_loss_cuda.h"
+
+namespace dssl::directional_loss {
+
+// Arrays lie on the host, what they point to on the device; see directional_loss_launch.
+struct Launch {
+  const void* const* rows;
+  const int64_t* strides;
+  int64_t V, W;
+  void* const* gradients;
+  const int64_t* edges;
+  const double* edge_weights;
+  int64_t E;
+  const double* weights;
+  int64_t edge_stride, row_stride, batch, width;
+  void* table;
+};
+
+constexpr int kViews = 32, kEdges = 64;  // of a graph that travels in the kernel's arguments
+
+struct View {
+  const void* data;
+  void* gradient;
+  int64_t stride;
+  int32_t first_edge, last_edge;  // of a prediction
+};
+
+struct GraphEdge {
+  double weight;
+  int32_t prediction, target, number;  // views, and its place in the caller's list
+};
+
+struct Plan {
+  View own_views[kViews];
+  GraphEdge own_edges[kEdges];
+  const View* table_views;  // in device memory where the arrays are too short
+  const GraphEdge* table_edges;
+  int32_t predictions, views, edges;
+  int64_t batch, width;
+  const double* weights;
+  int64_t edge_stride, row_stride;
+  double* row_sums;
+  void* row_losses;
+  bool cached;
+
+  __device__ View view(int k) const { return table_views ? table_views[k] : own_views[k]; }
+  __device__ GraphEdge edge(int e) const { return table_edges ? table_edges[e] : own_edges[e]; }
+  __device__ double weight(const GraphEdge& of, int64_t row) const {
+    return weights ? of.weight * weights[of.number * edge_stride + row * row_stride] : of.weight;
+  }
+};
+
+// Part of a graph on its way into device memory: as an argument of a kernel it is copied when the launch is queued.
+template <class T>
+struct Part {
+  static constexpr int kCount = 3072 / sizeof(T);
+  T items[kCount];
+};
+
+template <class T>
+__global__ void store_part(const __grid_constant__ Part<T> part, int count, T* to) {
+  for (int k = threadIdx.x; k < count; k += blockDim.x) to[k] = part.items[k];
+}
+
+static_assert(sizeof(View) == 32 && sizeof(GraphEdge) == 24);  // as table_bytes has it
+
+template <class T>
+void store(const std::vector<T>& items, T* to, cudaStream_t stream) {
+  for (size_t first = 0; first < items.size(); first += Part<T>::kCount) {
+    Part<T> part;
+    const int count = static_cast<int>(std::min<size_t>(Part<T>::kCount, items.size() - first));
+    std::memcpy(part.items, &items[first], count * sizeof(T));
+    launch(store_part<T>, 1, 64, 0, stream, part, count, to + first);
+  }
+}
+
+// Edges in the order of their predictions, so that each view's stand together.
+inline void lay_out(const Launch& from, std::vector<View>& views, std::vector<GraphEdge>& edges) {
+  std::vector<int32_t> order(from.E);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return from.edges[2 * a] < from.edges[2 * b]; });
+  for (int64_t k = 0; k < from.V + from.W; ++k)
+    views.push_back({from.rows[k], from.gradients && k < from.V ? from.gradients[k] : nullptr, from.strides[k], 0, 0});
+  for (const int32_t e : order) {
+    const int32_t i = static_cast<int32_t>(from.edges[2 * e]), j = static_cast<int32_t>(from.edges[2 * e + 1]);
+    const int32_t at = static_cast<int32_t>(edges.size());
+    if (views[i].last_edge == 0) views[i].first_edge = at;
+    views[i].last_edge = at + 1;
+    edges.push_back({from.edge_weights[e], i, static_cast<int32_t>(from.V) + j, e});
+  }
+}
+
+inline Plan make_plan(const Launch& from, cudaStream_t stream) {
+  std::vector<View> views;
+  std::vector<GraphEdge> edges;
+  lay_out(from, views, edges);
+  Plan plan = {};
+  if (from.V + from.W <= kViews && from.E <= kEdges) {
+    std::copy(views.begin(), views.end(), plan.own_views);
+    std::copy(edges.begin(), edges.end(), plan.own_edges);
+  } else {
+    View* table = static_cast<View*>(from.table);
+    GraphEdge* edge_table = reinterpret_cast<GraphEdge*>(table + views.size());
+    store(views, table, stream);
+    store(edges, edge_table, stream);
+    plan.table_views = table, plan.table_edges = edge_table;
+  }
+  plan.predictions = static_cast<int32_t>(from.V), plan.views = static_cast<int32_t>(from.V + from.W);
+  plan.edges = static_cast<int32_t>(from.E);
+  plan.batch = from.batch, plan.width = from.width;
+  plan.weights = from.weights, plan.edge_stride = from.edge_stride, plan.row_stride = from.row_stride;
+  return plan;
+}
+
+}  // namespace dssl::directional_loss
