@@ -15,7 +15,8 @@ class TrainerError(Exception):
 LAYOUTS = """\
 train/<class>/<image> and test/<class>/<image> (an ImageFolder tree; val is accepted for test),
 one zip of that tree, or a folder holding train.zip and test.zip,
-the CIFAR-10 python batches (data_batch_1 .. test_batch, or a folder cifar-10-batches-py holding them)"""
+the CIFAR-10 python batches (data_batch_1 .. test_batch, or a folder cifar-10-batches-py holding them),
+hf:NAME, a data set of Hugging Face, where the package datasets is installed"""
 
 
 def setting(default, about, choices=None, minimum=None, maximum=None, length=None):
@@ -46,7 +47,9 @@ class Config:
     download: bool = setting(False, "let torchvision download CIFAR-10 into the data folder")
     limit_train: int = setting(0, "use only a fixed random subset of the training images; 0: all", minimum=0)
     limit_test: int = setting(0, "use only a fixed random subset of the test images; 0: all", minimum=0)
-    workers: int = setting(0, "threads that decode and make views ahead of the step; 0: none", minimum=0, maximum=256)
+    workers: int = setting(
+        0, "threads that decode files; above 0 views are made ahead of their step", minimum=0, maximum=256
+    )
     out: str = setting("runs/latest", "folder that receives everything the run makes")
 
     image_size: int = setting(32, "side of the views, in pixels", minimum=1)

@@ -1,11 +1,9 @@
-"""Whole data sets as uint8 tensors in memory.
+"""Data sets: whole ones as uint8 tensors in memory, or files that are decoded when they are asked for (ImageNet).
 
-`data` is the word 'drawn' or a path in one of the layouts of LAYOUTS (config.py); with `download`,
-torchvision fetches the CIFAR-10 python batches into it first.
+`data` is the word 'drawn', hf:NAME (Hugging Face), or a path in one of the layouts of LAYOUTS (config.py); with
+`download`, torchvision fetches the CIFAR-10 python batches into it first.
 """
 
-import io
-import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from . import cifar
+from . import cifar, hugging_face
 from .bar import bar
 from .config import TrainerError
 from .drawn import CLASSES, draw
+from .trees import decode_one, open_split, same_size
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
 EXPECTED = "train/ and test/ folders, a zip of both, train.zip and test.zip, or the CIFAR-10 python batches"
 
 
@@ -34,7 +32,11 @@ class Images:
     def __len__(self):
         return len(self.labels)
 
-    def batch(self, ids, decoders=None):
+    @property
+    def sides(self):
+        return "{}x{}".format(*reversed(self.pixels.shape[2:]))
+
+    def batch(self, ids):
         """uint8 (B, 3, H, W) of the images with these ids."""
         return self.pixels[ids]
 
@@ -49,10 +51,48 @@ class Images:
         return crc
 
 
+class Files:
+    """Image files of any sizes, decoded by `workers` threads (Pillow releases the GIL); an id is a place in `members`.
+
+    A file that cannot be decoded ends the run with its name: a batch without it would be another one."""
+
+    sides = "sizes as they come"
+
+    def __init__(self, members, labels, size, workers):
+        self.members, self.labels, self.size = members, labels, size
+        self.pool = ThreadPoolExecutor(max(1, workers))
+
+    def __len__(self):
+        return len(self.members)
+
+    def batch(self, ids):
+        """A list of uint8 (3, H, W)."""
+        images = self.pool.map(decode_one, (self.members[i] for i in ids.tolist()))
+        return [torch.from_numpy(image).permute(2, 0, 1) for image in images]
+
+    def plain(self, ids):
+        """uint8 (B, 3, size, size) for evaluation: the shorter side to 8/7 of size, then the centre, as 256 and 224."""
+        images = self.pool.map(self.centre, (self.members[i] for i in ids.tolist()))
+        return torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
+
+    def centre(self, member):
+        image = Image.fromarray(decode_one(member))
+        scale = round(self.size * 8 / 7) / min(image.size)
+        image = image.resize([max(self.size, int(side * scale)) for side in image.size], Image.Resampling.BILINEAR)
+        left, top = (round((side - self.size) / 2) for side in image.size)
+        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+
+    def crc(self, crc=0):
+        """A checksum of the files' names and labels."""
+        for member in self.members:
+            crc = zlib.crc32(str(member).encode(), crc)
+        return zlib.crc32(self.labels.numpy(), crc)
+
+
 @dataclass(frozen=True)
 class Dataset:
-    train: Images
-    test: Images
+    train: Images | Files
+    test: Images | Files
     classes: tuple[str, ...]
     source: str
 
@@ -61,8 +101,7 @@ class Dataset:
 
     @property
     def about(self):
-        height, width = self.train.pixels.shape[2:]
-        sizes = f"{len(self.train):,} train and {len(self.test):,} test images, {width}x{height}"
+        sizes = f"{len(self.train):,} train and {len(self.test):,} test images, {self.train.sides}"
         return f"{self.source}: {sizes}, {len(self.classes)} classes"
 
 
@@ -70,15 +109,17 @@ def load(config):
     """The data set that the settings name; TrainerError where it is missing, unknown, damaged or of another size."""
     dataset = read(config)
     for name, part in (("train", dataset.train), ("test", dataset.test)):
-        height, width = part.pixels.shape[2:]
-        if (height, width) != (config.image_size, config.image_size):
-            raise TrainerError(f"data: {name} images are {width}x{height}, but image_size is {config.image_size}")
+        side = config.image_size
+        if config.dataset == "cifar10" and part.sides != f"{side}x{side}":
+            raise TrainerError(f"data: {name} images are {part.sides}, but image_size is {side}")
     return dataset
 
 
 def read(config):
     if config.data == "drawn":
         return drawn_dataset(config.limit_train or 5000, config.limit_test or 1000)
+    if config.data.startswith("hf:"):
+        return take(config, *hugging_face.find(config.data[3:]))
     place = Path(config.data).expanduser()
     if config.download:
         cifar.download(place)
@@ -87,7 +128,7 @@ def read(config):
     limits = (config.limit_train, config.limit_test)
     if (batches := cifar.find(place)) is not None:
         return read_batches(batches, limits)
-    return read_trees(place, limits)
+    return read_trees(config, place)
 
 
 def read_batches(folder, limits):
@@ -111,95 +152,37 @@ def subset(count, limit):
     return np.sort(np.random.default_rng(0).permutation(count)[:limit])
 
 
-# ---- image folders and zips of them
-
-
-def read_trees(place, limits):
+def read_trees(config, place):
     splits = [open_split(place, ("train",)), open_split(place, ("test", "val"))]
     if None in splits:
         raise TrainerError(
             f"data: {place} holds no {'train' if splits[0] is None else 'test'} images; expected {EXPECTED}"
         )
-    classes = sorted({member.class_name for member in splits[0]})
+    kind = "zipped image folders" if splits[0][0].archive else "image folders"
+    return take(config, splits, sorted({member.class_name for member in splits[0]}), f"{kind} in {place}")
+
+
+def take(config, splits, classes, source):
+    """The data set of members found: decoded now, or for ImageNet when asked for."""
     strangers = {member.class_name for member in splits[1]} - set(classes)
     if strangers:
-        raise TrainerError(f"data: test class {min(strangers)!r} has no training images in {place}")
-    train, test = (decode(split, classes, limit) for split, limit in zip(splits, limits, strict=True))
-    kind = "zipped image folders" if splits[0][0].archive else "image folders"
-    return Dataset(train, test, tuple(classes), f"{kind} in {place}")
-
-
-@dataclass(frozen=True)
-class Member:
-    """An image file, in a folder or in an open zip archive."""
-
-    path: str
-    class_name: str
-    archive: zipfile.ZipFile | None = None
-
-    def read(self):
-        return self.archive.read(self.path) if self.archive else Path(self.path).read_bytes()
-
-    def __str__(self):
-        return f"{self.path} in {self.archive.filename}" if self.archive else self.path
-
-
-def open_split(place, names):
-    """Sorted members of the first of `names` that exists as a zip, in a zip or as a folder with images; else None."""
-    for name in names:
-        if place.is_file():
-            members = [m for m in zip_members(place) if Path(m.path).parts[-3:-2] == (name,)]
-        elif (path := place / f"{name}.zip").is_file():
-            members = zip_members(path)
+        raise TrainerError(f"data: test class {min(strangers)!r} has no training images in {source}")
+    parts, limits = [], (config.limit_train, config.limit_test)
+    for members, limit in zip(splits, limits, strict=True):
+        members = [members[i] for i in subset(len(members), limit)]
+        index = {name: label for label, name in enumerate(classes)}
+        labels = torch.tensor([index[m.class_name] for m in members])
+        if config.dataset == "imagenet":
+            parts.append(Files(members, labels, config.image_size, config.workers))
         else:
-            members = [Member(str(f), f.parent.name) for f in (place / name).glob("*/*")]
-        members = [m for m in members if is_image(Path(m.path))]
-        if members:
-            return sorted(members, key=lambda m: (m.class_name, Path(m.path).name))
-    return None
+            parts.append(Images(decode(members), labels))
+    return Dataset(*parts, tuple(classes), source)
 
 
-def is_image(path):
-    """By its name; macOS puts ._x.jpg beside x.jpg, in zips under __MACOSX/."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
-
-
-def zip_members(path):
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise TrainerError(f"data: {path} is not a readable zip: {error}") from None
-    names = [Path(name) for name in archive.namelist()]
-    return [Member(str(name), name.parent.name, archive) for name in names if len(name.parts) >= 2]
-
-
-def decode(members, classes, limit):
-    members = [members[i] for i in subset(len(members), limit)]
+def decode(members):
+    """uint8 (N, 3, H, W)."""
     with ThreadPoolExecutor(2) as pool:
         images = pool.map(decode_one, members)
         decoded = bar(images, total=len(members), desc="decoding", unit=" images", leave=False)
         pixels = np.stack(list(same_size(decoded, members)))
-    index = {name: label for label, name in enumerate(classes)}
-    labels = torch.tensor([index[m.class_name] for m in members])
-    return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), labels)
-
-
-def decode_one(member):
-    """(H, W, 3) uint8; grey and palette images become RGB."""
-    try:
-        with Image.open(io.BytesIO(member.read())) as image:
-            return np.asarray(image.convert("RGB"))
-    except UnidentifiedImageError:  # its own words hold the address of a buffer
-        raise TrainerError(f"data: cannot decode {member}: not an image that Pillow knows") from None
-    except Exception as error:  # zipfile, zlib and Pillow's decoders raise some ten kinds
-        raise TrainerError(f"data: cannot decode {member}: {cifar.one_line(error)}") from None
-
-
-def same_size(images, members):
-    shape = None
-    for image, member in zip(images, members, strict=True):
-        shape = shape or image.shape
-        if image.shape != shape:
-            sizes = f"{image.shape[1]}x{image.shape[0]}, others are {shape[1]}x{shape[0]}"
-            raise TrainerError(f"data: images must have one size; {member} is {sizes}")
-        yield image
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

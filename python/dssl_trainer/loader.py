@@ -35,14 +35,13 @@ def image_order(seed, epoch, count):
 class Loader:
     """`get(step)`: the step's batches, `accumulate` of them, this process's share of each.
 
-    With `workers`, a thread makes them ahead, and others decode files for it: Pillow and our engine release the GIL."""
+    With `workers`, a thread makes them ahead: our engine releases the GIL."""
 
     def __init__(self, images, config, ranks=None):
         self.images, self.config = images, config
         self.rank, self.processes = place(ranks)
         self.steps_per_epoch = len(images) // config.batch_size  # the last, smaller batch is dropped
         self.views, self.pending = view_maker(config), {}
-        self.decoders = ThreadPoolExecutor(config.workers) if config.workers else None
         self.maker = ThreadPoolExecutor(1, initializer=self.begin_thread) if config.workers else None
 
     def begin_thread(self):
@@ -63,12 +62,12 @@ class Loader:
         return [self.batch(part.chunk(self.processes)[self.rank], epoch) for part in ids.chunk(self.config.accumulate)]
 
     def batch(self, ids, epoch):
-        images = self.images.batch(ids, self.decoders)
+        images = self.images.batch(ids)
         program = self.views.sample(images, seed=self.config.seed, epoch=epoch, sample_ids=ids)
         views = augment(images, program, table=self.views.normalize.table(3), memory_format=memory_format(self.config))
         soft = severity(program).to(self.config.device) if self.config.variant == "soft" else None
         return Batch([to_device(view, self.config) for view in views], soft, ids)
 
     def close(self):
-        for pool in filter(None, (self.maker, self.decoders)):
-            pool.shutdown(cancel_futures=True)
+        if self.maker is not None:
+            self.maker.shutdown(cancel_futures=True)

@@ -1,0 +1,82 @@
+"""Image files in folders and zips: finding and decoding them."""
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .cifar import one_line
+from .config import TrainerError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image file, in a folder or in an open zip archive."""
+
+    path: str
+    class_name: str
+    archive: zipfile.ZipFile | None = None
+
+    def read(self):
+        return self.archive.read(self.path) if self.archive else Path(self.path).read_bytes()
+
+    def open(self):
+        return Image.open(io.BytesIO(self.read()))
+
+    def __str__(self):
+        return f"{self.path} in {self.archive.filename}" if self.archive else self.path
+
+
+def open_split(place, names):
+    """Sorted members of the first of `names` that exists as a zip, in a zip or as a folder with images; else None."""
+    for name in names:
+        if place.is_file():
+            members = [m for m in zip_members(place) if Path(m.path).parts[-3:-2] == (name,)]
+        elif (path := place / f"{name}.zip").is_file():
+            members = zip_members(path)
+        else:
+            members = [Member(str(f), f.parent.name) for f in (place / name).glob("*/*")]
+        members = [m for m in members if is_image(Path(m.path))]
+        if members:
+            return sorted(members, key=lambda m: (m.class_name, Path(m.path).name))
+    return None
+
+
+def is_image(path):
+    """By its name; macOS puts ._x.jpg beside x.jpg, in zips under __MACOSX/."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
+
+
+def zip_members(path):
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise TrainerError(f"data: {path} is not a readable zip: {error}") from None
+    names = [Path(name) for name in archive.namelist()]
+    return [Member(str(name), name.parent.name, archive) for name in names if len(name.parts) >= 2]
+
+
+def decode_one(member):
+    """(H, W, 3) uint8; grey and palette images become RGB."""
+    try:
+        with member.open() as image:
+            return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError:  # its own words hold the address of a buffer
+        raise TrainerError(f"data: cannot decode {member}: not an image that Pillow knows") from None
+    except Exception as error:  # zipfile, zlib and Pillow's decoders raise some ten kinds
+        raise TrainerError(f"data: cannot decode {member}: {one_line(error)}") from None
+
+
+def same_size(images, members):
+    shape = None
+    for image, member in zip(images, members, strict=True):
+        shape = shape or image.shape
+        if image.shape != shape:
+            sizes = f"{image.shape[1]}x{image.shape[0]}, others are {shape[1]}x{shape[0]}"
+            raise TrainerError(f"data: images must have one size; {member} is {sizes}")
+        yield image
