@@ -10,7 +10,7 @@ severity = 1 - prod over the heavy steps of (1 - s), and s of one step is
     other     AutoContrast, Equalize 0.1; Sharpness |factor - 1| / 20; Hue |shift|; GaussianBlur sigma / 10;
               Grayscale 0.1; Identity, HorizontalFlip 0
 
-A blank view has severity 1: its term in the `soft` variant vanishes. The numbers are a heuristic of ours; the paper's
+A view that a translation empties has severity 1: its term in the `soft` variant vanishes. The numbers are a heuristic of ours; the paper's
 Sec. 5 only names the idea.
 """
 
