@@ -94,9 +94,12 @@ def _run(function, values: list, buffers: list, order: str, seed: int, arch: str
 
 
 def _line(module: str, offset: str) -> str:
-    """file:line of an address in a module, through binutils, which come with the compiler."""
-    answer = subprocess.run(["addr2line", "-e", module, offset], capture_output=True, text=True)
-    return answer.stdout.split(" ")[0].strip()
+    """file:line of an address in a module, through binutils, which come with the compiler: the innermost that is not in
+    a stand-in for one of CUDA's functions.
+    """
+    answer = subprocess.run(["addr2line", "-i", "-e", module, offset], capture_output=True, text=True)
+    places = [line.split(" ")[0] for line in answer.stdout.splitlines()]
+    return next((place for place in places if not place.startswith(str(HERE / "include"))), "?:0")
 
 
 @cache

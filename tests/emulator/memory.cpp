@@ -231,12 +231,22 @@ void touch_atomic(const void* address, size_t bytes, Site) {
 
 void* dynamic_shared() { return reinterpret_cast<void*>(dynamic.begin); }
 
+namespace {
+
+// Whether no thread of the block has written this byte of shared memory.
+bool fresh(uintptr_t address) {
+  for (const Region* region : {&fixed, &dynamic})
+    if (region->holds(address)) return region->cells[address - region->begin].write.phase < first_phase_of_block;
+  return false;
+}
+
+}  // namespace
+
+// The first copy to a place counts as a write when it is waited for: who reads before that reads nothing written.
 void copy_later(void* to, const void* from, size_t bytes, size_t filled) {
   const void* place = __builtin_return_address(0);
   if (filled) access(from, filled, false, false, place);
-  const uintptr_t offset = reinterpret_cast<uintptr_t>(to) - dynamic.begin;  // a first copy is no write before its wait
-  if (offset >= dynamic.bytes || dynamic.cells[offset].write.phase >= first_phase_of_block)
-    access(to, bytes, true, false, place);
+  if (!fresh(reinterpret_cast<uintptr_t>(to))) access(to, bytes, true, false, place);
   auto& groups = copies[current->number];
   if (groups.empty()) groups.emplace_back();
   groups.back().push_back({to, from, bytes, filled, place});

@@ -192,13 +192,6 @@ int barrier(bool predicate, Site site) {
 
 unsigned lane() { return current->number & 31; }
 
-unsigned active_lanes() {
-  unsigned lanes = 0;
-  for (unsigned lane = 0, first = current->number & ~31u; lane < 32 && first + lane < count; ++lane)
-    if (threads[first + lane].state != State::ended) lanes |= 1u << lane;
-  return lanes;
-}
-
 void warp(const char* name, unsigned mask, const void* in, void* out, const void* function, Resolve resolve,
           Site site) {
   Thread& me = *current;

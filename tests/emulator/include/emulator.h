@@ -24,7 +24,6 @@ int barrier(bool predicate, Site site);
 
 void* dynamic_shared();
 unsigned lane();
-unsigned active_lanes();  // lanes of the warp that have not ended
 
 // An operation of a warp: waits until every lane of the mask has called it, then `resolve` makes each lane's result.
 using Resolve = void (*)(const void* function, void* out, unsigned lane, unsigned mask, const void* const* inputs);

@@ -13,7 +13,6 @@ inline int __syncthreads_and(int predicate, EMULATOR_SITE) { return emulator::ba
 inline void __syncwarp(unsigned mask = 0xffffffff, EMULATOR_SITE) {
   emulator::exchange<int>("__syncwarp", mask, 0, [](auto&&) { return 0; }, site);
 }
-inline unsigned __activemask() { return emulator::active_lanes(); }
 
 inline unsigned __ballot_sync(unsigned mask, int predicate, EMULATOR_SITE) {
   return emulator::exchange<unsigned>(
