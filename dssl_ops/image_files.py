@@ -6,6 +6,7 @@ import io
 import itertools
 import logging
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -154,7 +155,8 @@ def decode(data: bytes) -> Tensor:
     except UnidentifiedImageError:
         raise _Bad(CORRUPT, f"no {', '.join(FORMATS)}") from None
     except (OSError, RuntimeError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, zlib.error) as error:
-        raise _Bad(CORRUPT, str(error).split("\n")[0]) from None
+        words = re.sub(r"^\w+, \S+:\d+, ", "", str(error))  # torchvision begins with its function and source line
+        raise _Bad(CORRUPT, words.split("\n")[0]) from None
 
 
 @lru_cache
