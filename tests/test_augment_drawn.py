@@ -1,7 +1,9 @@
 """Programs drawn as they run: the same views as those of the programs drawn first, refusals, and what is kept."""
 
 import json
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from augment_cases import batches
@@ -120,3 +122,52 @@ def test_what_is_kept_from_call_to_call_depends_on_transform_size_view_and_table
     assert all(torch.equal(a, b) for a, b in zip(before, after))
     for i, one in enumerate(before):
         assert not any(one.shape == other.shape and torch.equal(one, other) for other in before[:i])
+
+
+ODD = [
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    -1.0,
+    0.0,
+    0.5,
+    3.0,
+    7.0,
+    64.0,
+    65.0,
+    2.0**15,
+    2.0**31,
+    2.0**63,
+    1e300,
+]
+
+
+@needs_native
+@pytest.mark.parametrize("name", MAKERS)
+def test_damaged_instructions_and_programs_end_in_an_error_or_in_views(name):
+    """Never outside of memory: a few words of what the op is given are replaced by anything."""
+    listing, generator, outcomes = Listing(24, 24), np.random.default_rng(0), Counter()
+    MAKERS[name]._build(listing)
+    images = torch.zeros(2, 3, 24, 24, dtype=torch.uint8)
+    program = MAKERS[name].sample(images, seed=0)
+    tensors = (program.opcodes, program.step_offsets, program.values, program.value_offsets)
+    for _ in range(1500):
+        words = torch.tensor(listing.words, dtype=torch.float64)
+        damaged = [tensor.clone() for tensor in tensors]
+        for part in (words, damaged[generator.integers(4)]):
+            for _ in range(generator.integers(1, 3)):
+                odd = ODD[generator.integers(len(ODD))]
+                whole = int(min(max(odd, -(2.0**31)), 2.0**31 - 1)) if odd == odd else 0
+                part[generator.integers(len(part))] = odd if part.is_floating_point() else whole
+        out = torch.empty(listing.views, 2, 3, *listing.size, dtype=torch.uint8)
+        for op, arguments in (
+            (torch.ops.dssl_ops.augment_drawn, (words, torch.arange(2), 5, 0)),
+            (torch.ops.dssl_ops.augment, damaged),
+        ):
+            try:
+                op([images], None, *arguments, None, out)
+                outcomes[op, "views"] += 1
+            except RuntimeError as error:
+                assert str(error).startswith("augment"), error
+                outcomes[op, "error"] += 1
+    assert len(outcomes) == 4 and min(outcomes.values()) > 50, outcomes
