@@ -5,6 +5,9 @@ together, the same on all ranks; the gradient of each rank's inputs is the singl
 ranks*. DistributedDataParallel averages parameter gradients over ranks, so after it they are the single-process ones.
 Shards may differ in size. Every rank must call, forward and backward; with reduction "none" a rank holds the losses of
 its own rows. A rank that dies leaves the others an error when the group's time-out has passed.
+
+Every rank holds all rows, O(N_global D) memory. Where that does not fit, the contrastive losses take `ring=True`: the
+shards go around the ranks instead, O(N_local D), as many messages a pass as there are ranks, and the same convention.
 """
 
 from __future__ import annotations
@@ -14,11 +17,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def gather_rows(rows: Tensor, group) -> tuple[Tensor, int, int]:
-    """All ranks' rows in rank order, the number of rows before this rank's, and the number of all."""
+def count_rows(rows: Tensor, group) -> list[int]:
+    """How many rows each rank has."""
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size(group))]
     dist.all_gather(counts, torch.tensor([rows.shape[0]], device=rows.device), group=group)
-    counts = [int(count) for count in counts]
+    return [int(count) for count in counts]
+
+
+def gather_rows(rows: Tensor, group) -> tuple[Tensor, int, int]:
+    """All ranks' rows in rank order, the number of rows before this rank's, and the number of all."""
+    counts = count_rows(rows, group)
     before = sum(counts[: dist.get_rank(group)])
     if rows.shape[1] == 0:
         return rows.new_zeros(sum(counts), 0), before, sum(counts)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ._library import native, when_loaded
+from ._nt_xent_ring import RingLosses
 from ._rows import DTYPES, dense_rows, describe, promoted, unit_rows
-from .global_negatives import gather_rows, scaled_to_ranks, sum_over_ranks
+from .global_negatives import count_rows, gather_rows, scaled_to_ranks, sum_over_ranks
 
 _REDUCTIONS = ("none", "sum", "mean")
 
@@ -29,6 +30,7 @@ def nt_xent(
     group=None,
     reduction: str = "mean",
     *,
+    ring: bool = False,
     decoupled: bool = False,
     return_stats: bool = False,
 ) -> Tensor | ContrastiveResult:
@@ -39,6 +41,7 @@ def nt_xent(
             normalised; a zero row has cosine 0 with all and gradient 0.
         temperature: a number or a tensor () in [1e-8, 1e8]; the tensor gets its gradient.
         group: process group whose ranks' rows are negatives too; None: this process alone. See `global_negatives`.
+        ring: let the ranks' rows go around instead of gathering them: O(N D) memory however many ranks, more messages.
         reduction: "mean" or "sum" over rows, or "none" for (2N,), rows of z_a first.
         decoupled: leave the positive out of the denominator (DCL); needs N > 1.
         return_stats: return a ContrastiveResult, at no further pass.
@@ -57,10 +60,16 @@ def nt_xent(
         raise ValueError(f"nt_xent: z_a and z_b must share their shape; got {tuple(z_a.shape)} and {tuple(z_b.shape)}")
     if decoupled and group is None and z_a.shape[0] == 1:
         raise ValueError("nt_xent: decoupled needs a negative; got N = 1")
+    if ring and group is None:
+        raise ValueError("nt_xent: ring needs a group; got none")
     temperature = _temperature(temperature, z_a, "nt_xent")
     if group is None:
         return _loss([z_a, z_b], [], None, None, None, 0, temperature, decoupled, reduction, return_stats)
     rows = torch.cat([z_a, z_b])
+    if ring:
+        own = torch.arange(rows.shape[0])
+        result = _ring(rows, rows, None, own.roll(z_a.shape[0]), own, temperature, decoupled, group, reduction)
+        return _over_ranks(result, sum(count_rows(rows, group)), group, reduction, return_stats)
     columns, before, total = gather_rows(rows, group)
     own = torch.arange(before, before + rows.shape[0])
     positive = own.roll(z_a.shape[0])
@@ -77,6 +86,7 @@ def info_nce(
     reduction: str = "mean",
     *,
     in_batch: bool | None = None,
+    ring: bool = False,
     decoupled: bool = False,
     return_stats: bool = False,
 ) -> Tensor | ContrastiveResult:
@@ -87,8 +97,8 @@ def info_nce(
         queue: (Q, D) further negatives without gradient (MoCo); it must not change before the backward pass.
         in_batch: whether the other keys are negatives too; by default when there is no queue, as in MoCo.
         decoupled: leave the positive out of the denominator (DCL, Eq. 6).
-        temperature, group, reduction, return_stats, dtypes, result, errors: as in `nt_xent`; "none" gives (N,). With a
-            group and in_batch the keys of all ranks are negatives; the queue is each rank's own.
+        temperature, group, ring, reduction, return_stats, dtypes, result, errors: as in `nt_xent`; "none" gives (N,).
+            With a group and in_batch the keys of all ranks are negatives; the queue is each rank's own.
     """
     given = [queries, keys] if queue is None else [queries, keys, queue]
     given = _tensors(given, "info_nce")
@@ -102,23 +112,29 @@ def info_nce(
     negatives = (keys.shape[0] - 1 if in_batch else 0) + (0 if queue is None else queue.shape[0])
     if decoupled and group is None and negatives == 0:
         raise ValueError("info_nce: decoupled needs a negative; got none")
+    if ring and group is None:
+        raise ValueError("info_nce: ring needs a group; got none")
     temperature = _temperature(temperature, queries, "info_nce")
     before, total = 0, queries.shape[0]
     if group is not None:
-        _, _, total = gather_rows(queries.detach()[:, :0], group)
-        if in_batch:
+        total = sum(count_rows(queries, group))
+        if in_batch and not ring:
             keys, before, _ = gather_rows(keys, group)
     positive = torch.arange(before, before + queries.shape[0])
     none = torch.full_like(positive, -1)
     skipped = 0 if in_batch else keys.shape[0]
     if group is None:
         return _loss([queries], [keys], queue, positive, none, skipped, temperature, decoupled, reduction, return_stats)
-    result = _loss([queries], [keys], queue, positive, none, skipped, temperature, decoupled, _local(reduction), True)
+    if in_batch and ring:
+        result = _ring(queries, keys, queue, positive, none, temperature, decoupled, group, reduction)
+    else:
+        local = _local(reduction)
+        result = _loss([queries], [keys], queue, positive, none, skipped, temperature, decoupled, local, True)
     return _over_ranks(result, total, group, reduction, return_stats)
 
 
 def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled):
-    """Loss, positive logit, log-sum-exp of the negatives and hit of every row, in plain PyTorch, with the whole matrix.
+    """Of every row loss, positive logit, log-sum-exp and largest logit of the negatives: plain PyTorch, whole matrix.
 
     The arguments are those of the native op; serves where there is no compiler, and tests compare with it.
     """
@@ -138,8 +154,8 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
     log_negatives = torch.where(has_negative[:, None], negatives, 0).logsumexp(1).masked_fill(~has_negative, -torch.inf)
     gap = log_negatives - positives
     losses = gap if decoupled else torch.logaddexp(gap, torch.zeros_like(gap))
-    hits = positives > negatives.amax(1) if y.shape[0] else positives.new_zeros(0)
-    return losses, positives, log_negatives, hits.to(torch.float64)
+    nearest = negatives.amax(1) if y.shape[0] else positives.new_zeros(0)
+    return losses, positives, log_negatives, nearest
 
 
 def _loss(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, return_stats):
@@ -148,16 +164,26 @@ def _loss(rows, columns, queue, positive, excluded, positives_only, temperature,
         rows, columns = [dense_rows(x) for x in rows], [dense_rows(y) for y in columns]
         arguments = (rows, columns, None if queue is None else dense_rows(queue), *arguments[3:])
         chosen = _REDUCTIONS.index(reduction)
-        loss, positives, negatives, hits = torch.ops.dssl_ops.nt_xent(*arguments, chosen, return_stats)
+        loss, positives, negatives, nearest = torch.ops.dssl_ops.nt_xent(*arguments, chosen, return_stats)
     else:
-        losses, positives, negatives, hits = nt_xent_reference(*arguments)
+        losses, positives, negatives, nearest = nt_xent_reference(*arguments)
         loss = losses if reduction == "none" else losses.sum()
         loss = loss / max(1, losses.shape[0]) if reduction == "mean" else loss
     if not return_stats:
         return loss
-    positives, negatives = positives.detach(), negatives.detach()
+    positives, negatives, hits = positives.detach(), negatives.detach(), positives > nearest
     log_sum_exp = negatives if decoupled else torch.logaddexp(negatives, positives)
-    return ContrastiveResult(loss, log_sum_exp.to(loss.dtype), hits.mean().to(loss.dtype))
+    return ContrastiveResult(loss, log_sum_exp.to(loss.dtype), hits.to(loss.dtype).mean())
+
+
+def _ring(rows, columns, queue, positive, excluded, temperature, decoupled, group, reduction) -> ContrastiveResult:
+    if not native():
+        raise NotImplementedError("nt_xent: ring needs the compiled kernels; leave it out to gather the rows instead")
+    rows, columns, queue = dense_rows(rows), dense_rows(columns), None if queue is None else dense_rows(queue)
+    arguments = (temperature, queue, positive, excluded, decoupled, group)
+    losses, log_sum_exp, hits = RingLosses.apply(rows, columns, *arguments)
+    loss = losses if reduction == "none" else losses.sum()
+    return ContrastiveResult(loss, log_sum_exp.to(loss.dtype), hits.to(loss.dtype).mean())
 
 
 def _local(reduction: str) -> str:
@@ -233,11 +259,11 @@ def _refuse_double_backward(ctx, *_):
     raise NotImplementedError("nt_xent: double backward is not supported; got a graph that needs it")
 
 
-def _fake(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, with_hits):
+def _fake(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, with_nearest):
     like, count = rows[0], sum(x.shape[0] for x in rows)
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     loss = like.new_empty((count,) if _REDUCTIONS[reduction] == "none" else (), dtype=dtype)
-    per_row = [like.new_empty((n,), dtype=torch.float64) for n in (count, count, count if with_hits else 0)]
+    per_row = [like.new_empty((n,), dtype=torch.float64) for n in (count, count, count if with_nearest else 0)]
     return loss, *per_row
 
 

@@ -17,12 +17,17 @@ SHARDS = {"one": [6], "even": [5, 5], "uneven": [4, 1, 8], "four": [3, 7, 2, 5]}
 
 def losses(a, b, queue, temperature, group, reduction):
     """Every loss of the library that takes a group, with its inputs' gradients; "none" is weighted row by row."""
+    ring = {"ring": True} if group else {}
     calls = {
         "nt_xent": lambda: nt_xent(a, b, temperature, group, reduction),
         "keys": lambda: info_nce(a, b, None, temperature, group, reduction),
         "keys and queue": lambda: info_nce(a, b, queue, temperature, group, reduction, in_batch=True),
         "queue": lambda: info_nce(a, b, queue, temperature, group, reduction),
         "decoupled": lambda: nt_xent(a, b, temperature, group, reduction, decoupled=True),
+        "nt_xent, ring": lambda: nt_xent(a, b, temperature, group, reduction, **ring),
+        "decoupled, ring": lambda: nt_xent(a, b, temperature, group, reduction, decoupled=True, **ring),
+        "keys, ring": lambda: info_nce(a, b, None, temperature, group, reduction, **ring),
+        "keys and queue, ring": lambda: info_nce(a, b, queue, temperature, group, reduction, in_batch=True, **ring),
         "barlow_twins": lambda: barlow_twins(a, b, group=group),
     }
     results = {}
@@ -97,19 +102,20 @@ def compare(want, ranks, counts, name):
         assert abs(mean - of_whole) <= 5e-6 * abs(of_whole), name
 
 
-def a_rank_that_may_die(rank, folder):
+def a_rank_that_may_die(rank, folder, ring):
     torch.set_num_threads(1)
     rendezvous, wait = f"file://{folder}/rendezvous", timedelta(seconds=20)
     dist.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=2, timeout=wait)
     a = torch.randn(4, 3, requires_grad=True)
-    nt_xent(a, a * 2, group=dist.group.WORLD).backward()
+    nt_xent(a, a * 2, group=dist.group.WORLD, ring=ring).backward()
     if rank == 1:
         os._exit(0)  # gone without a word
     try:
-        nt_xent(a, a * 2, group=dist.group.WORLD).backward()
+        nt_xent(a, a * 2, group=dist.group.WORLD, ring=ring).backward()
     except RuntimeError:
         os._exit(3)
 
 
-def test_a_rank_that_dies_is_an_error_on_the_others_not_a_hang(tmp_path):
-    assert run_ranks(a_rank_that_may_die, 2, str(tmp_path)) == [3, 0]
+@pytest.mark.parametrize("ring", [False, True])
+def test_a_rank_that_dies_is_an_error_on_the_others_not_a_hang(ring, tmp_path):
+    assert run_ranks(a_rank_that_may_die, 2, str(tmp_path), ring) == [3, 0]

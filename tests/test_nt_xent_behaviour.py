@@ -198,6 +198,8 @@ def ones(*shape, dtype=torch.float32):
         (lambda: nt_xent(ones(7, 3), ones(7, 3), torch.tensor(-1.0)), RuntimeError, "temperature must be in .*got -1"),
         (lambda: nt_xent(ones(7, 3), ones(7, 3), reduction="avg"), ValueError, "reduction must be.*got 'avg'"),
         (lambda: nt_xent(ones(1, 3), ones(1, 3), decoupled=True), ValueError, "decoupled needs a negative; got N = 1"),
+        (lambda: nt_xent(ones(7, 3), ones(7, 3), ring=True), ValueError, "nt_xent: ring needs a group; got none"),
+        (lambda: info_nce(ones(7, 3), ones(7, 3), ring=True), ValueError, "info_nce: ring needs a group; got none"),
         (lambda: info_nce(ones(7, 3), ones(6, 3)), ValueError, "every query needs its key; got 7 queries and 6 keys"),
         (lambda: info_nce(ones(7, 3), ones(7, 3), ones(9, 4)), ValueError, r"queries and queue must share.*\(9, 4\)"),
         (lambda: info_nce(ones(1, 3), ones(1, 3), decoupled=True), ValueError, "decoupled needs a negative; got none"),
@@ -217,7 +219,7 @@ def test_bad_input_gives_one_clear_error(call, error, message):
         {"columns": [ones(6, 4, dtype=torch.float64)]},
         {"rows": [ones(4, 6).t()]},
         {"positive": torch.full((6,), 20)},
-        {"positive": torch.full((6,), -1)},
+        {"positive": torch.full((6,), -2)},
         {"positive": None},
         {"excluded": torch.arange(5)},
         {"excluded": torch.zeros(6)},
@@ -228,7 +230,7 @@ def test_the_raw_op_refuses_what_would_corrupt_memory(change):
     arguments = {
         "rows": [ones(6, 4)], "columns": [ones(6, 4)], "queue": ones(5, 4), "positive": torch.arange(6),
         "excluded": torch.arange(6), "positives_only": 0, "temperature": torch.tensor(0.2, dtype=torch.float64),
-        "decoupled": False, "reduction": 2, "with_hits": True,
+        "decoupled": False, "reduction": 2, "with_nearest": True,
     }  # fmt: skip
     with pytest.raises(RuntimeError, match="nt_xent: "):
         torch.ops.dssl_ops.nt_xent(*(arguments | change).values())

@@ -62,14 +62,13 @@ Rows rows_of(const std::vector<Tensor>& tensors, const Tensor& like) {
   return rows;
 }
 
-std::vector<int64_t> indices(const std::optional<Tensor>& tensor, const char* name, int64_t least, int64_t rows,
-                             int64_t columns) {
+std::vector<int64_t> indices(const std::optional<Tensor>& tensor, const char* name, int64_t rows, int64_t columns) {
   STD_TORCH_CHECK(tensor.has_value(), "nt_xent: columns need ", name);
   check_dense(*tensor, "nt_xent", name, ScalarType::Long, 1);
   STD_TORCH_CHECK(tensor->size(0) == rows, "nt_xent: ", name, " must have one entry a row");
   const int64_t* data = tensor->const_data_ptr<int64_t>();
   for (int64_t i = 0; i < rows; ++i)
-    STD_TORCH_CHECK(data[i] >= least && data[i] < columns, "nt_xent: ", name, " names a column that is not there");
+    STD_TORCH_CHECK(data[i] >= -1 && data[i] < columns, "nt_xent: ", name, " names a column that is not there");
   return {data, data + rows};
 }
 
@@ -99,8 +98,8 @@ Problem make_problem(const std::vector<Tensor>& rows, std::vector<Tensor> column
   if (problem.symmetric) {
     pair_up(problem);
   } else {
-    problem.positive = indices(positive, "positive", 0, problem.x.count, problem.y.count);
-    problem.excluded = indices(excluded, "excluded", -1, problem.x.count, problem.y.count);
+    problem.positive = indices(positive, "positive", problem.x.count, problem.y.count);
+    problem.excluded = indices(excluded, "excluded", problem.x.count, problem.y.count);
   }
   return problem;
 }
@@ -134,29 +133,29 @@ Tensor reduce(const std::vector<double>& losses, int64_t reduction, bool wide) {
   return out;
 }
 
-// Loss, logits of the positives, log-sum-exp of the negatives, and 1 for rows whose positive is the nearest column.
+// Of each row: loss, logit of the positive (-inf: it has none here), log-sum-exp and largest logit of the negatives.
 std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows, std::vector<Tensor> columns,
                                                        std::optional<Tensor> queue, std::optional<Tensor> positive,
                                                        std::optional<Tensor> excluded, int64_t positives_only,
                                                        Tensor temperature, bool decoupled, int64_t reduction,
-                                                       bool with_hits) {
+                                                       bool with_nearest) {
   const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
   const int64_t count = of.x.count;
-  Tensor positives = filled(count, 0), negatives = filled(count, 0), hits = filled(with_hits ? count : 0, -1e30);
+  Tensor positives = filled(count, 0), negatives = filled(count, 0), nearest = filled(with_nearest ? count : 0, -1e30);
   double *positive_data = positives.mutable_data_ptr<double>(), *negative_data = negatives.mutable_data_ptr<double>();
-  double* hit_data = with_hits ? hits.mutable_data_ptr<double>() : nullptr;  // the largest cosine, at first
+  double* nearest_data = with_nearest ? nearest.mutable_data_ptr<double>() : nullptr;
   positive_logits(of, positive_data);
   switch (element_for(of, rows[0])) {
-    case Element::kFloat: sum_negatives<float>(of, negative_data, hit_data); break;
-    case Element::kDouble: sum_negatives<double>(of, negative_data, hit_data); break;
-    case Element::kPair: sum_negatives<Pair>(of, negative_data, hit_data); break;
+    case Element::kFloat: sum_negatives<float>(of, negative_data, nearest_data); break;
+    case Element::kDouble: sum_negatives<double>(of, negative_data, nearest_data); break;
+    case Element::kPair: sum_negatives<Pair>(of, negative_data, nearest_data); break;
   }
   std::vector<double> losses(count);
   for (int64_t i = 0; i < count; ++i) {
     losses[i] = Row{positive_data[i], negative_data[i], decoupled}.loss();
-    if (with_hits) hit_data[i] = positive_data[i] * of.temperature > hit_data[i];
+    if (with_nearest) nearest_data[i] /= of.temperature;
   }
-  return {reduce(losses, reduction, rows[0].scalar_type() == ScalarType::Double), positives, negatives, hits};
+  return {reduce(losses, reduction, rows[0].scalar_type() == ScalarType::Double), positives, negatives, nearest};
 }
 
 // Through temperature and normalisation into the tensors the rows came from. Returns sum_i u_i . d loss / d u_i.
@@ -231,7 +230,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cp
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
       "nt_xent(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
-      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_hits) -> (Tensor, Tensor, "
+      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_nearest) -> (Tensor, Tensor, "
       "Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "

@@ -63,6 +63,8 @@ Side<E> pack(const Rows& rows, bool with_by_width, double correction) {
 
 inline void positive_logits(const Problem& of, double* logits) {
   parallel(of.x.count, rows_per_task(of.x.width), [&](int64_t i) {
+    logits[i] = -std::numeric_limits<double>::infinity();
+    if (of.positive[i] < 0) return;
     std::vector<double> a(of.x.width), b(of.x.width);
     of.x.read(i, a.data()), of.y.read(of.positive[i], b.data());
     normalise(a.data(), of.x.width), normalise(b.data(), of.x.width);
