@@ -1,6 +1,7 @@
 """Same key, same view: seed, epoch, sample id and view decide, and nothing else that a caller or a loader does."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -85,6 +86,14 @@ def test_ranks_make_the_views_of_one_process(world):
     for rank in range(world):
         ids = torch.arange(rank, len(images), world)
         assert torch.equal(stacked(maker(images[ids], seed=1, epoch=2, sample_ids=ids)), expected[:, ids])
+
+
+def test_calls_from_several_python_threads_do_not_meet():
+    maker, images = MAKERS["byol"](T.Normalize(0.5, 0.5)), batches()[-2]
+    expected = [stacked(maker(images, seed=seed)) for seed in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        results = pool.map(lambda seed: stacked(maker(images, seed=seed)), range(12))
+    assert all(torch.equal(got, views) for got, views in zip(results, expected))
 
 
 def test_every_part_of_the_key_counts():
