@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ._library import native
+from ._library import native, when_loaded
 from .program import AFFINE_OPS, OPCODES
 
 # Instruction kinds. An instruction is [kind, length in words, view, step, parameters...].
@@ -34,6 +34,17 @@ def augment_sample(
     if native():
         return torch.ops.dssl_ops.augment_sample.default(instructions, sample_ids, sizes, signed(seed), epoch)
     return augment_sample_reference(instructions, sample_ids, sizes, seed, epoch)
+
+
+@when_loaded
+def _register_fake() -> None:
+    @torch.library.register_fake("dssl_ops::augment_sample")
+    def _(instructions, sample_ids, sizes, seed, epoch):
+        context = torch.library.get_ctx()
+        steps, values = context.new_dynamic_size(), context.new_dynamic_size()
+        opcodes = sample_ids.new_empty(steps, dtype=torch.int32)
+        step_offsets, value_offsets = (sample_ids.new_empty(count + 1) for count in (len(sample_ids), steps))
+        return opcodes, step_offsets, instructions.new_empty(values), value_offsets
 
 
 def signed(seed: int) -> int:

@@ -107,6 +107,7 @@ def test_opcheck():
     table = normalization_table((0.5,), (0.2,), 3)
     for source in (([RGB], None), (list(RGB), None), ([RGB.flatten()], torch.tensor([[8, 8]] * 3))):
         torch.library.opcheck(torch.ops.dssl_ops.augment_drawn.default, (*source, words, ids, 7, 1, table, out))
+    torch.library.opcheck(torch.ops.dssl_ops.augment_sample.default, (words, ids, torch.tensor([[8, 8]] * 3), 7, 1))
 
 
 def test_what_is_kept_from_call_to_call_depends_on_transform_size_view_and_table():
