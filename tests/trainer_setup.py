@@ -5,6 +5,7 @@ import os
 import sys
 
 from dssl_trainer import checkpoint, log
+from dssl_trainer.config import show
 from dssl_trainer.presets import PRESETS
 
 METHODS = ("simsiam", "byol", "simclr", "mocov2", "barlow")
@@ -32,13 +33,14 @@ def weights(folder):
     return checkpoint.load(folder / "checkpoint.pt")["model"]
 
 
-def tiny_command(out, *more):
-    """`dssl train` with the settings of TINY."""
-    changed = {f.name: getattr(TINY, f.name) for f in dataclasses.fields(TINY)}
-    changed = {name: value for name, value in changed.items() if value != getattr(SMALL, name)}
-    changed |= {"data": TINY.data, "projector": "32-32", "out": out}
+def tiny_command(out, *more, config=TINY):
+    """`dssl train` with the settings of `config`, TINY or another tiny one."""
+    preset = PRESETS[f"{config.method}-cifar10"]["small"]
+    changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    changed = {name: show(value) for name, value in changed.items() if value != getattr(preset, name)}
+    changed |= {"data": config.data, "out": out}
     options = [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", str(value))]
-    return [sys.executable, "-m", "dssl_trainer", "train", "simsiam-cifar10", *options, *more]
+    return [sys.executable, "-m", "dssl_trainer", "train", f"{config.method}-cifar10", *options, *more]
 
 
 def environment():
