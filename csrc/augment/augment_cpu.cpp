@@ -63,10 +63,10 @@ void for_each_image(const Batch& batch, const F& f) {
   int64_t bytes = 0;
   for (const Image& image : batch.images)
     bytes += batch.channels * image.size.height * image.size.width + batch.view_values() * batch.views;
-  constexpr int64_t kWorthAThread = 16384, kTurnsPerThread = 32;
+  constexpr int64_t kTurn = 16384;  // bytes that are worth waking a thread, or asking for the next images
   const int64_t most = std::min<int64_t>(batch.count(), torch::stable::get_num_threads());
-  const int64_t threads = std::clamp<int64_t>(bytes / kWorthAThread, 1, std::max<int64_t>(1, most));
-  const int64_t run = std::clamp<int64_t>(batch.count() / (threads * kTurnsPerThread), 1, 8);
+  const int64_t threads = std::clamp<int64_t>(bytes / kTurn, 1, std::max<int64_t>(1, most));
+  const int64_t run = std::clamp<int64_t>(kTurn * batch.count() / std::max<int64_t>(1, bytes), 1, 64);
   std::atomic<int64_t> next{0};
   torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     Worker worker{Canvas(batch.channels), {}};
