@@ -46,7 +46,7 @@ def directional_loss(
     views = promoted([*predictions, *targets])
     predictions, targets = views[: len(predictions)], views[len(predictions) :]
     _check(predictions, targets, graph, weights, reduction)
-    if not native() or predictions[0].device.type != "cpu":  # there are no CUDA kernels yet
+    if not native(predictions[0].device):
         return directional_loss_reference(predictions, targets, graph, weights, reduction)
     loss, _ = torch.ops.dssl_ops.directional_loss(
         [dense_rows(p) for p in predictions[: max(1, graph.predictions)]],

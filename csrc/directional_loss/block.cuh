@@ -10,24 +10,21 @@ namespace dssl::directional_loss {
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 constexpr int kBatch = 32;  // sums that the block makes between two barriers
 
-// A block's shared memory: per view its sum of squares and scale, per edge its product, which becomes its loss, and the
-// two coefficients; the warps' partial sums; the rows.
+// A block's shared memory: per view its sum of squares and scale, per edge its product, which becomes its loss, and one
+// coefficient; the warps' partial sums; the rows.
 struct Shared {
-  double *squares, *scales, *products, *of_target, *of_prediction, *partial;
+  double *squares, *scales, *products, *of_prediction, *partial;
   uint4* rows;
 
   DSSL_HD Shared(double* memory, int64_t views, int64_t edges)
       : squares(memory),
         scales(squares + views),
         products(scales + views),
-        of_target(products + edges),
-        of_prediction(of_target + edges),
+        of_prediction(products + edges),
         partial(of_prediction + edges),
-        rows(reinterpret_cast<uint4*>(partial + kBatch * kWarps + (2 * views + 3 * edges) % 2)) {}
+        rows(reinterpret_cast<uint4*>(partial + kBatch * kWarps)) {}
 
-  static int64_t bytes(int64_t views, int64_t edges) {
-    return 8 * (2 * views + 3 * edges + kBatch * kWarps + (2 * views + 3 * edges) % 2);
-  }
+  static int64_t bytes(int64_t views, int64_t edges) { return 8 * (2 * (views + edges) + kBatch * kWarps); }
 };
 
 template <class S>
@@ -126,46 +123,57 @@ struct Block {
     }
   }
 
+  // Edge by edge: its loss and coefficients. The latter are kept for the gradient, as Problem::coefficients in sample.h
+  // has them: the scale of every view, of_prediction summed for every prediction, of_target of every edge.
   __device__ void weigh_edges() const {
+    double* scales = plan.coefficients + row * plan.coefficient_count();
+    double *of_prediction = scales + plan.views, *of_target = of_prediction + plan.predictions;
     for (int e = threadIdx.x; e < plan.edges; e += blockDim.x) {
       const GraphEdge of = plan.edge(e);
       const Edge edge(plan.weight(of, row), shared.products[e], inverse_norm(shared.squares[of.prediction]),
                       inverse_norm(shared.squares[of.target]), scale(of.prediction));
       shared.products[e] = edge.loss();
-      shared.of_target[e] = edge.target_scale;
-      shared.of_prediction[e] = edge.prediction_scale;
+      shared.of_prediction[e] = edge.of_prediction;
+      of_target[of.number] = edge.of_target;
     }
+    __syncthreads();
+    for (int k = threadIdx.x; k < plan.views; k += blockDim.x) scales[k] = scale(k);
+    for (int i = threadIdx.x; i < plan.predictions; i += blockDim.x) {
+      const View view = plan.view(i);
+      double sum = 0;
+      for (int e = view.first_edge; e < view.last_edge; ++e) sum += shared.of_prediction[e];
+      of_prediction[i] = sum;
+    }
+  }
+
+  // For thread 0.
+  __device__ double loss() const {
+    double loss = 0;
+    for (int e = 0; threadIdx.x == 0 && e < plan.edges; ++e) loss += shared.products[e];
+    return loss;
+  }
+
+  __device__ void take_scales() const {
+    const double* scales = plan.coefficients + row * plan.coefficient_count();
+    for (int k = threadIdx.x; sizeof(S) == 8 && k < plan.views; k += blockDim.x) shared.scales[k] = scales[k];
     __syncthreads();
   }
 
-  __device__ void write_loss() const {
-    if (threadIdx.x != 0) return;
-    double loss = 0;
-    for (int e = 0; e < plan.edges; ++e) loss += shared.products[e];
-    if (plan.row_sums)
-      plan.row_sums[row] = loss;
-    else if (sizeof(S) == 8)
-      static_cast<double*>(plan.row_losses)[row] = loss;
-    else
-      static_cast<float*>(plan.row_losses)[row] = static_cast<float>(loss);
-  }
-
-  template <class G>
-  __device__ void write_gradient(int i) const {
+  // The gradient of prediction i, from the coefficients.
+  __device__ void write_gradient(int i, double upstream, S* gradient) const {
     constexpr int kSize = Pack<S>::kSize;
     const View view = plan.view(i);
-    double own = 0;
-    for (int e = view.first_edge; e < view.last_edge; ++e) own += shared.of_prediction[e];
-    G* gradient = static_cast<G*>(view.gradient) + row * plan.width;
+    const double* of_prediction = plan.coefficients + row * plan.coefficient_count() + plan.views;
+    const double *of_target = of_prediction + plan.predictions, own = upstream * of_prediction[i];
     for (int64_t c = threadIdx.x; c < packs; c += blockDim.x) {
       double values[kSize];
       const Pack<S> x = pack(i, c);
 #pragma unroll
       for (int k = 0; k < kSize; ++k) values[k] = own * (scale(i) * x[k]);
       for (int e = view.first_edge; e < view.last_edge; ++e) {
-        const int j = plan.edge(e).target;
-        const Pack<S> y = pack(j, c);
-        const double by = shared.of_target[e], t = scale(j);
+        const GraphEdge edge = plan.edge(e);
+        const Pack<S> y = pack(edge.target, c);
+        const double by = upstream * of_target[edge.number], t = scale(edge.target);
 #pragma unroll
         for (int k = 0; k < kSize; ++k) values[k] = fma(by, t * y[k], values[k]);
       }

@@ -23,92 +23,90 @@ void check_rows(const std::vector<Tensor>& tensors, const char* name, const Tens
   }
 }
 
-void check_graph(const std::vector<int64_t>& edges, const std::vector<double>& edge_weights,
-                 const std::optional<Tensor>& weights, int64_t V, int64_t W, const Tensor& like) {
-  require(edges.size() == 2 * edge_weights.size(), "directional_loss: edges and edge_weights do not match");
-  const int64_t E = static_cast<int64_t>(edge_weights.size());
-  for (int64_t e = 0; e < E; ++e)
-    require(edges[2 * e] >= 0 && edges[2 * e] < V && edges[2 * e + 1] >= 0 && edges[2 * e + 1] < W,
-            "directional_loss: edge ", e, " names a view that is not there");
-  if (!weights.has_value()) return;
+// What forward and backward have in common.
+struct Problem {
+  std::vector<const void*> rows;  // of predictions, then of targets
+  std::vector<int64_t> strides;
+  int64_t V, W, E, batch, width;
+
+  Problem(const std::vector<Tensor>& predictions, const std::vector<Tensor>& targets, const std::vector<int64_t>& edges)
+      : V(static_cast<int64_t>(predictions.size())),
+        W(static_cast<int64_t>(targets.size())),
+        E(static_cast<int64_t>(edges.size()) / 2) {
+    require(!predictions.empty() && predictions[0].dim() == 2, "directional_loss: predictions must be (B, D) tensors");
+    batch = predictions[0].size(0), width = predictions[0].size(1);
+    check_rows(predictions, "predictions", predictions[0]);
+    check_rows(targets, "targets", predictions[0]);
+    require(edges.size() % 2 == 0, "directional_loss: edges must be pairs");
+    for (int64_t e = 0; e < E; ++e)
+      require(edges[2 * e] >= 0 && edges[2 * e] < V && edges[2 * e + 1] >= 0 && edges[2 * e + 1] < W,
+              "directional_loss: edge ", e, " names a view that is not there");
+    for (const auto* views : {&predictions, &targets})
+      for (const Tensor& view : *views) rows.push_back(view.const_data_ptr()), strides.push_back(view.stride(0));
+  }
+
+  int64_t coefficients() const { return 2 * V + W + E; }
+};
+
+const double* data_of(const std::optional<Tensor>& weights, const Problem& of, const Tensor& like) {
+  if (!weights.has_value()) return nullptr;
   check_same_device(*weights, like, "directional_loss", "weights");
   require(weights->scalar_type() == ScalarType::Double && weights->is_contiguous(),
           "directional_loss: weights must be float64, contiguous");
-  require((weights->dim() == 1 || weights->dim() == 2) && weights->size(0) == E &&
-              (weights->dim() == 1 || weights->size(1) == like.size(0)),
+  require((weights->dim() == 1 || weights->dim() == 2) && weights->size(0) == of.E &&
+              (weights->dim() == 1 || weights->size(1) == of.batch),
           "directional_loss: weights must be (E,) or (E, B)");
+  return weights->const_data_ptr<double>();
 }
 
-ScalarType wide(ScalarType dtype) { return dtype == ScalarType::Double ? dtype : ScalarType::Float; }
-
-std::tuple<Tensor, std::vector<Tensor>> directional_loss_cuda(std::vector<Tensor> predictions,
-                                                              std::vector<Tensor> targets, std::vector<int64_t> edges,
-                                                              std::vector<double> edge_weights,
-                                                              std::optional<Tensor> weights, int64_t reduction,
-                                                              bool with_gradient) {
-  require(!predictions.empty() && predictions[0].dim() == 2, "directional_loss: predictions must be (B, D) tensors");
+std::tuple<Tensor, Tensor> directional_loss_cuda(std::vector<Tensor> predictions, std::vector<Tensor> targets,
+                                                 std::vector<int64_t> edges, std::vector<double> edge_weights,
+                                                 std::optional<Tensor> weights, int64_t reduction) {
   require(reduction >= kNone && reduction <= kMean, "directional_loss: reduction must be 0, 1 or 2; got ", reduction);
+  const Problem of(predictions, targets, edges);
+  require(static_cast<int64_t>(edge_weights.size()) == of.E, "directional_loss: edges and edge_weights do not match");
   const Tensor& like = predictions[0];
-  check_rows(predictions, "predictions", like);
-  check_rows(targets, "targets", like);
-  const int64_t V = static_cast<int64_t>(predictions.size()), W = static_cast<int64_t>(targets.size());
-  check_graph(edges, edge_weights, weights, V, W, like);
+  const double* weight_data = data_of(weights, of, like);
+  const bool per_row = reduction == kNone, per_sample = weights.has_value() && weights->dim() == 2;
   const DeviceGuard guard(like.get_device());
-  const ScalarType dtype = like.scalar_type(), loss_dtype = wide(dtype);
-  std::vector<const void*> rows;
-  std::vector<int64_t> strides;
-  for (const auto* views : {&predictions, &targets})
-    for (const Tensor& view : *views) rows.push_back(view.const_data_ptr()), strides.push_back(view.stride(0));
-  std::vector<Tensor> gradients;
-  std::vector<void*> gradient_data;
-  for (int64_t i = 0; with_gradient && i < V; ++i) {
-    gradients.push_back(
-        torch::stable::new_empty(like, {like.size(0), like.size(1)}, dtype == ScalarType::Half ? loss_dtype : dtype));
-    gradient_data.push_back(gradients.back().mutable_data_ptr());
-  }
-  const bool per_row = reduction == kNone;
-  const std::vector<int64_t> shape(per_row ? 1 : 0, like.size(0));
-  Tensor loss = torch::stable::new_empty(like, shape, loss_dtype);
-  Tensor sums = torch::stable::new_empty(like, {per_row ? 0 : like.size(0)}, ScalarType::Double);
-  const int64_t E = static_cast<int64_t>(edge_weights.size());
-  Tensor table = torch::stable::new_empty(like, {table_bytes(V, W, E)}, ScalarType::Byte);
-  const bool per_sample = weights.has_value() && weights->dim() == 2;
-  directional_loss_launch(
-      rows.data(), strides.data(), V, W, with_gradient ? gradient_data.data() : nullptr, edges.data(),
-      edge_weights.data(), E, weights.has_value() ? weights->const_data_ptr<double>() : nullptr,
-      per_sample ? like.size(0) : 1, per_sample, like.size(0), like.size(1), dtype_of(like, "directional_loss"),
-      sums.mutable_data_ptr<double>(), loss.mutable_data_ptr(), per_row,
-      reduction == kMean ? 1.0 / static_cast<double>(std::max<int64_t>(1, like.size(0))) : 1.0,
-      table.mutable_data_ptr(), current_stream(like));
-  return {loss, gradients};
+  const auto empty = [&](const std::vector<int64_t>& shape, ScalarType dtype) {
+    return torch::stable::new_empty(like, shape, dtype);
+  };
+  Tensor loss = empty(std::vector<int64_t>(per_row ? 1 : 0, of.batch),
+                      like.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float);
+  Tensor coefficients = empty({of.batch, of.coefficients()}, ScalarType::Double);
+  Tensor sums = empty({per_row ? 0 : of.batch}, ScalarType::Double);
+  Tensor table = empty({table_bytes(of.V, of.W, of.E)}, ScalarType::Byte);
+  directional_loss_launch(of.rows.data(), of.strides.data(), of.V, of.W, edges.data(), edge_weights.data(), of.E,
+                          weight_data, per_sample ? of.batch : 1, per_sample, of.batch, of.width,
+                          dtype_of(like, "directional_loss"), sums.mutable_data_ptr<double>(), loss.mutable_data_ptr(),
+                          per_row, reduction == kMean ? 1.0 / static_cast<double>(std::max<int64_t>(1, of.batch)) : 1.0,
+                          coefficients.mutable_data_ptr<double>(), table.mutable_data_ptr(), current_stream(like));
+  return {loss, coefficients};
 }
 
-std::vector<Tensor> directional_loss_backward_cuda(std::vector<Tensor> gradients, Tensor upstream, double factor,
-                                                   bool to_half) {
-  require(!gradients.empty(), "directional_loss_backward: gradients must not be empty");
-  const Tensor& like = gradients[0];
-  const ScalarType kept = like.scalar_type();
-  require(kept == ScalarType::Float || kept == ScalarType::Double || kept == ScalarType::BFloat16,
-          "directional_loss_backward: gradients must be float32, float64 or bfloat16");
-  check_rows(gradients, "gradients", like);
-  check_same_device(upstream, like, "directional_loss_backward", "upstream");
-  require(upstream.scalar_type() == wide(kept) && upstream.is_contiguous() &&
-              (upstream.dim() == 0 || (upstream.dim() == 1 && upstream.size(0) == like.size(0))),
-          "directional_loss_backward: upstream must be a scalar or (B,) of the loss's dtype");
-  const DeviceGuard guard(like.get_device());
-  std::vector<Tensor> scaled;
-  std::vector<const void*> from;
-  std::vector<void*> to;
-  for (const Tensor& gradient : gradients) {
-    require(gradient.is_contiguous(), "directional_loss_backward: gradients must be contiguous");
-    scaled.push_back(torch::stable::new_empty(gradient, {gradient.size(0), gradient.size(1)},
-                                              to_half && kept == ScalarType::Float ? ScalarType::Half : kept));
-    from.push_back(gradient.const_data_ptr()), to.push_back(scaled.back().mutable_data_ptr());
+Tensor directional_loss_backward_cuda(std::vector<Tensor> predictions, std::vector<Tensor> targets, Tensor coefficients,
+                                      Tensor upstream, std::vector<int64_t> edges, double factor) {
+  const Problem of(predictions, targets, edges);
+  const Tensor& like = predictions[0];
+  for (const auto& [tensor, name] : {std::pair(&coefficients, "coefficients"), std::pair(&upstream, "upstream")}) {
+    check_same_device(*tensor, like, "directional_loss_backward", name);
+    require(tensor->scalar_type() == ScalarType::Double && tensor->is_contiguous(), "directional_loss_backward: ", name,
+            " must be float64, contiguous");
   }
-  directional_loss_scale_launch(from.data(), to.data(), static_cast<int64_t>(from.size()), like.size(0), like.size(1),
-                                dtype_of(like, "directional_loss_backward"), to_half, upstream.const_data_ptr(),
-                                upstream.dim() == 1, factor, current_stream(like));
-  return scaled;
+  require(coefficients.dim() == 2 && coefficients.size(0) == of.batch && coefficients.size(1) == of.coefficients(),
+          "directional_loss_backward: coefficients must be (B, ", of.coefficients(), ")");
+  require(upstream.dim() == 0 || (upstream.dim() == 1 && upstream.size(0) == of.batch),
+          "directional_loss_backward: upstream must be a scalar or (B,)");
+  const DeviceGuard guard(like.get_device());
+  Tensor out = torch::stable::new_empty(like, {of.V, of.batch, of.width}, like.scalar_type());
+  Tensor table = torch::stable::new_empty(like, {table_bytes(of.V, of.W, of.E)}, ScalarType::Byte);
+  directional_loss_backward_launch(of.rows.data(), of.strides.data(), of.V, of.W, edges.data(), of.E, of.batch,
+                                   of.width, dtype_of(like, "directional_loss_backward"),
+                                   coefficients.mutable_data_ptr<double>(), upstream.const_data_ptr<double>(),
+                                   upstream.dim() == 1, factor, out.mutable_data_ptr(), table.mutable_data_ptr(),
+                                   current_stream(like));
+  return out;
 }
 
 }  // namespace

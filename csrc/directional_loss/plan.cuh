@@ -18,12 +18,12 @@ struct Launch {
   const void* const* rows;
   const int64_t* strides;
   int64_t V, W;
-  void* const* gradients;
   const int64_t* edges;
   const double* edge_weights;
   int64_t E;
   const double* weights;
   int64_t edge_stride, row_stride, batch, width;
+  double* coefficients;
   void* table;
 };
 
@@ -31,7 +31,6 @@ constexpr int kViews = 32, kEdges = 64;  // of a graph that travels in the kerne
 
 struct View {
   const void* data;
-  void* gradient;
   int64_t stride;
   int32_t first_edge, last_edge;  // of a prediction
 };
@@ -50,10 +49,10 @@ struct Plan {
   int64_t batch, width;
   const double* weights;
   int64_t edge_stride, row_stride;
-  double* row_sums;
-  void* row_losses;
+  double* coefficients;  // (batch, coefficient_count)
   bool cached;
 
+  DSSL_HD int64_t coefficient_count() const { return int64_t{views} + predictions + edges; }
   __device__ View view(int k) const { return table_views ? table_views[k] : own_views[k]; }
   __device__ GraphEdge edge(int e) const { return table_edges ? table_edges[e] : own_edges[e]; }
   __device__ double weight(const GraphEdge& of, int64_t row) const {
@@ -73,7 +72,7 @@ __global__ void store_part(const __grid_constant__ Part<T> part, int count, T* t
   for (int k = threadIdx.x; k < count; k += blockDim.x) to[k] = part.items[k];
 }
 
-static_assert(sizeof(View) == 32 && sizeof(GraphEdge) == 24);  // as table_bytes has it
+static_assert(sizeof(View) == 24 && sizeof(GraphEdge) == 24);  // as table_bytes has it
 
 template <class T>
 void store(const std::vector<T>& items, T* to, cudaStream_t stream) {
@@ -91,14 +90,13 @@ inline void lay_out(const Launch& from, std::vector<View>& views, std::vector<Gr
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](int32_t a, int32_t b) { return from.edges[2 * a] < from.edges[2 * b]; });
-  for (int64_t k = 0; k < from.V + from.W; ++k)
-    views.push_back({from.rows[k], from.gradients && k < from.V ? from.gradients[k] : nullptr, from.strides[k], 0, 0});
+  for (int64_t k = 0; k < from.V + from.W; ++k) views.push_back({from.rows[k], from.strides[k], 0, 0});
   for (const int32_t e : order) {
     const int32_t i = static_cast<int32_t>(from.edges[2 * e]), j = static_cast<int32_t>(from.edges[2 * e + 1]);
     const int32_t at = static_cast<int32_t>(edges.size());
     if (views[i].last_edge == 0) views[i].first_edge = at;
     views[i].last_edge = at + 1;
-    edges.push_back({from.edge_weights[e], i, static_cast<int32_t>(from.V) + j, e});
+    edges.push_back({from.edge_weights ? from.edge_weights[e] : 0.0, i, static_cast<int32_t>(from.V) + j, e});
   }
 }
 
@@ -120,6 +118,7 @@ inline Plan make_plan(const Launch& from, cudaStream_t stream) {
   plan.predictions = static_cast<int32_t>(from.V), plan.views = static_cast<int32_t>(from.V + from.W);
   plan.edges = static_cast<int32_t>(from.E);
   plan.batch = from.batch, plan.width = from.width;
+  plan.coefficients = from.coefficients;
   plan.weights = from.weights, plan.edge_stride = from.edge_stride, plan.row_stride = from.row_stride;
   return plan;
 }

@@ -27,34 +27,48 @@ class Strided:
         self.nbytes = (last + 1) * rows.element_size() if rows.numel() else 0
 
 
-def run(predictions, targets, graph, weights=None, reduction="mean", **how):
-    """Loss and gradients before any upstream gradient, by the launch that directional_loss_cuda.cpp makes."""
-    like, V, W, E = predictions[0], len(predictions), len(targets), len(graph.edges)
-    wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-    kept = wide if like.dtype == torch.float16 else like.dtype
-    gradients = [torch.empty(like.shape, dtype=kept) for _ in predictions]
-    strides = torch.tensor([view.stride(0) for view in (*predictions, *targets)])
+def shared_arguments(predictions, targets, graph):
+    views = (*predictions, *targets)
+    strides = torch.tensor([view.stride(0) for view in views])
     edges = torch.tensor([view for i, j, _ in graph.edges for view in (i, j)], dtype=torch.int64)
+    return [Strided(view) for view in views], strides, len(predictions), len(targets), edges
+
+
+def run(predictions, targets, graph, weights=None, reduction="mean", **how):
+    """Loss and coefficients, by the launch that directional_loss_cuda.cpp makes."""
+    like, V, W, E = predictions[0], len(predictions), len(targets), len(graph.edges)
     edge_weights = torch.tensor([w for *_, w in graph.edges], dtype=torch.float64)
     per_row, per_sample = reduction == "none", weights is not None and weights.dim() == 2
+    wide = torch.float64 if like.dtype == torch.float64 else torch.float32
     loss = torch.empty(like.shape[0] if per_row else (), dtype=wide)
     sums = torch.empty(0 if per_row else like.shape[0], dtype=torch.float64)
-    table = torch.empty(32 * (V + W) + 24 * E, dtype=torch.uint8)
+    coefficients = torch.empty(like.shape[0], 2 * V + W + E, dtype=torch.float64)
     emulated("directional_loss").directional_loss_launch(
-        [Strided(view) for view in (*predictions, *targets)], strides, V, W, gradients, edges, edge_weights, E, weights,
+        *shared_arguments(predictions, targets, graph), edge_weights, E, weights,
         like.shape[0] if per_sample else 1, int(per_sample), *like.shape, CODES[like.dtype], sums, loss, per_row,
-        1 / max(1, like.shape[0]) if reduction == "mean" else 1.0, table, **how,
+        1 / max(1, like.shape[0]) if reduction == "mean" else 1.0, coefficients, scratch(V, W, E), **how,
     )  # fmt: skip
-    return loss, gradients
+    return loss, coefficients
 
 
-def scaled(gradients, upstream, factor, to_half, **how):
-    out = [torch.empty(g.shape, dtype=torch.float16 if to_half else g.dtype) for g in gradients]
-    emulated("directional_loss").directional_loss_scale_launch(
-        gradients, out, len(out), *out[0].shape, CODES[gradients[0].dtype], to_half, upstream, upstream.dim() == 1,
-        factor, **how,
+def scratch(V, W, E):
+    return torch.empty(24 * (V + W + E), dtype=torch.uint8)
+
+
+def differentiate(predictions, targets, graph, coefficients, upstream, factor=1.0, **how):
+    like, V, W, E = predictions[0], len(predictions), len(targets), len(graph.edges)
+    out = torch.empty(V, *like.shape, dtype=like.dtype)
+    emulated("directional_loss").directional_loss_backward_launch(
+        *shared_arguments(predictions, targets, graph), E, *like.shape, CODES[like.dtype], coefficients,
+        upstream, upstream.dim() == 1, factor, out, scratch(V, W, E), **how,
     )  # fmt: skip
-    return out
+    return out.unbind()
+
+
+def both(predictions, targets, graph, **how):
+    loss, coefficients = run(predictions, targets, graph, reduction="none", **how)
+    upstream = torch.ones((), dtype=torch.float64)
+    return loss, differentiate(predictions, targets, graph, coefficients, upstream, **how)
 
 
 def truth(predictions, targets, graph, weights=None):
@@ -77,14 +91,15 @@ def make_views(V, W, batch, width, dtype):
 def check(predictions, targets, graph, weights=None, reduction="mean", **how):
     """Values and gradients for a random upstream gradient, within the tolerances of the CPU tests."""
     dtype, (batch, width) = predictions[0].dtype, predictions[0].shape
-    loss, gradients = run(predictions, targets, graph, weights, reduction, **how)
+    loss, coefficients = run(predictions, targets, graph, weights, reduction, **how)
     leaves = [p.double().requires_grad_() for p in predictions]
     want = truth(leaves, targets, graph, weights)
     want = {"none": want, "sum": want.sum(), "mean": want.mean()}[reduction]
     value_bound, gradient_bound = TOLERANCE[dtype]
     assert relative_error(loss, want.detach()) <= value_bound
-    upstream = torch.randn(loss.shape, generator=torch.Generator().manual_seed(5), dtype=loss.dtype)
-    got = scaled(gradients, upstream, 1 / batch if reduction == "mean" else 1.0, dtype == torch.float16, **how)
+    upstream = torch.randn(loss.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    factor = 1 / batch if reduction == "mean" else 1.0
+    got = differentiate(predictions, targets, graph, coefficients, upstream, factor, **how)
     if not want.requires_grad or width == 1:  # the cosine of numbers is their sign
         assert all(g.abs().max() < 1e-2 for g in got)
         return
@@ -137,11 +152,11 @@ def test_more_rows_than_blocks():
 @pytest.mark.parametrize("dtype", CODES, ids=str)
 def test_strided_and_misaligned_rows_give_the_same_bits(dtype):
     predictions, targets = make_views(4, 2, 3, 64, dtype)
-    plain = run(predictions, targets, GRAPHS["dssl"])
+    plain = both(predictions, targets, GRAPHS["dssl"])
     shifted = [torch.cat([p, p, p[:, :1]], 1)[:, 1:129].roll(1, 1)[:, :64] for p in predictions]
     shifted = [torch.nn.functional.pad(p, (1, 2))[:, 1:65] for p in shifted]
     assert all(torch.equal(a, b) for a, b in zip(shifted, predictions)) and shifted[0].stride(0) == 67
-    other = run(shifted, targets, GRAPHS["dssl"])
+    other = both(shifted, targets, GRAPHS["dssl"])
     assert torch.equal(plain[0], other[0]) and all(map(torch.equal, plain[1], other[1]))
 
 
@@ -152,7 +167,7 @@ def test_zero_rows_have_loss_and_gradient_zero(dtype):
         p[1] = 0
     for t in targets:
         t[2] = 0
-    loss, gradients = run(predictions, targets, GRAPHS["dssl"], None, "none")
+    loss, gradients = both(predictions, targets, GRAPHS["dssl"])
     assert loss[1] == 0 and loss[2] == 0 and not loss.isnan().any()
     assert all(not g[1].any() and not g[2].any() and g.isfinite().all() for g in gradients)
 
@@ -160,8 +175,8 @@ def test_zero_rows_have_loss_and_gradient_zero(dtype):
 @pytest.mark.parametrize("size", [1e-290, 1e-160, 1e155, 1e290])
 def test_cosine_ignores_the_size_of_its_arguments(size):
     predictions, targets = make_views(4, 2, 3, 50, torch.float64)
-    plain, gradients = run(predictions, targets, GRAPHS["dssl"])
-    loss, of_scaled = run([p * size for p in predictions], [t / size for t in targets], GRAPHS["dssl"])
+    plain, gradients = both(predictions, targets, GRAPHS["dssl"])
+    loss, of_scaled = both([p * size for p in predictions], [t / size for t in targets], GRAPHS["dssl"])
     assert relative_error(loss, plain) <= 1e-14
     if size > 1e-200:
         assert all(relative_error(a * size, b) <= 1e-14 for a, b in zip(of_scaled, gradients))
@@ -177,7 +192,7 @@ def test_gradients_of_aligned_views_keep_their_precision(noise):
 
 def test_orders_change_no_bit():
     views = make_views(4, 2, 5, 515, torch.float32)
-    results = [run(*views, GRAPHS["dssl"], order=order) for order in ORDERS]
+    results = [both(*views, GRAPHS["dssl"], order=order) for order in ORDERS]
     for loss, gradients in results[1:]:
         assert torch.equal(loss, results[0][0]) and all(map(torch.equal, gradients, results[0][1]))
 
@@ -186,7 +201,8 @@ def test_orders_change_no_bit():
 def test_empty(shape):
     predictions, targets = [torch.zeros(shape) for _ in range(4)], [torch.zeros(shape) for _ in range(2)]
     for reduction in ("mean", "none"):
-        loss, gradients = run(predictions, targets, GRAPHS["dssl"], None, reduction)
+        loss, coefficients = run(predictions, targets, GRAPHS["dssl"], None, reduction)
         assert not loss.any() and loss.shape == (shape[:1] if reduction == "none" else ())
-        upstream = torch.ones(loss.shape)
-        assert all(g.shape == shape for g in scaled(gradients, upstream, 1.0, False))
+        upstream = torch.ones(loss.shape, dtype=torch.float64)
+        gradients = differentiate(predictions, targets, GRAPHS["dssl"], coefficients, upstream)
+        assert all(g.shape == shape for g in gradients)
