@@ -16,8 +16,7 @@ from dssl_trainer.loader import Loader
 from dssl_trainer.train import train
 from trainer_setup import METHODS, VARIANTS, environment, losses, tiny, tiny_command, weights
 
-PLACES = (os.environ.get("DSSL_TEST_CIFAR10"), Path(__file__).parents[2] / "shared/data/cifar10",
-          Path("/work/shared/data/cifar10"))  # fmt: skip
+PLACES = (os.environ.get("DSSL_TEST_CIFAR10"), Path(__file__).parents[2] / "shared/data/cifar10")
 
 
 def real_images():

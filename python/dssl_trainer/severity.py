@@ -10,8 +10,8 @@ severity = 1 - prod over the heavy steps of (1 - s), and s of one step is
     other     AutoContrast, Equalize 0.1; Sharpness |factor - 1| / 20; Hue |shift|; GaussianBlur sigma / 10;
               Grayscale 0.1; Identity, HorizontalFlip 0
 
-A view that a translation empties has severity 1: its term in the `soft` variant vanishes. The numbers are a heuristic of ours; the paper's
-Sec. 5 only names the idea.
+A view that a translation empties has severity 1: its term in the `soft` variant vanishes. The numbers are a heuristic
+of ours; the paper's Sec. 5 only names the idea.
 """
 
 import numpy as np

@@ -65,7 +65,7 @@ def decode_one(member):
     """(H, W, 3) uint8; grey and palette images become RGB."""
     try:
         with member.open() as image:
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))  # a copy: torch wants to be able to write
     except UnidentifiedImageError:  # its own words hold the address of a buffer
         raise TrainerError(f"data: cannot decode {member}: not an image that Pillow knows") from None
     except Exception as error:  # zipfile, zlib and Pillow's decoders raise some ten kinds
