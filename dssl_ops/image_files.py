@@ -23,7 +23,7 @@ from .program import MAX_SIDE, require
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")  # none that runs another program
-BY_TORCHVISION = ("JPEG", "MPO", "PNG", "WEBP")
+BY_TORCHVISION = ("JPEG", "MPO")  # its PNG decoder ends the process at some damaged files
 MAX_BYTES, MAX_PIXELS = 1 << 28, 1 << 26  # of one file, and of one image: 64 Mi pixels are 192 MiB of RGB
 REASONS = ("", "cannot be read", "is truncated, corrupt or no image", "is too large")
 UNREADABLE, CORRUPT, TOO_LARGE = range(1, 4)
@@ -39,8 +39,9 @@ class ImageFiles(Dataset):
 
     root: a folder, a zip, or one image file; folder: the part of it to take. A class is a folder there, leading folders
     that all files share aside; files beside each other are one class. classes: their names in the order of the labels,
-    by default those found, sorted. Grey, palette and CMYK images become RGB; torchvision decodes, or Pillow, with the
-    same bits, where torchvision is not installed. Rotation tags are not followed, as in torchvision's ImageFolder.
+    by default those found, sorted. Grey, palette and CMYK images become RGB. torchvision decodes JPEG, Pillow the other
+    formats, and JPEG with the same bits where torchvision is not installed. Rotation tags are not followed, as in
+    torchvision's ImageFolder.
 
     A file that cannot be read, is truncated or corrupt, has more than 256 MiB or 64 Mi pixels, gives (None, label),
     which transforms.Collate leaves out: it is named once on the logger "dssl_ops" and counted in `skipped`, also when
@@ -149,30 +150,32 @@ def decode(data: bytes) -> Tensor:
                 raise _Bad(TOO_LARGE, f"{width}x{height} pixels")
             if image.format in BY_TORCHVISION and (by_torchvision := _torchvision()):
                 return by_torchvision(data)
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            return _by_pillow(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _Bad(TOO_LARGE, error) from None
     except UnidentifiedImageError:
         raise _Bad(CORRUPT, f"no {', '.join(FORMATS)}") from None
-    except (OSError, RuntimeError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, zlib.error) as error:
+    except _Bad:
+        raise
+    except Exception as error:  # decoders raise nearly anything at bytes that mean harm: struct.error, KeyError, ...
         words = re.sub(r"^\w+, \S+:\d+, ", "", str(error))  # torchvision begins with its function and source line
         raise _Bad(CORRUPT, words.split("\n")[0]) from None
 
 
+def _by_pillow(image: Image.Image) -> Tensor:
+    pixels = np.array(image if image.mode.startswith("I;16") else image.convert("RGB"))
+    if pixels.ndim == 2:  # 16 bits of grey, of which the upper 8 count; convert would cut off at 255
+        pixels = np.repeat((pixels >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
 @lru_cache
 def _torchvision():
-    """A function from a file's bytes to uint8 (3, H, W), or None where torchvision, or its decoder, is not there."""
+    """A function from a JPEG's bytes to uint8 (3, H, W), or None where torchvision, or its decoder, is not there."""
     try:
         from torchvision.io import ImageReadMode
 
-        decode_image = torch.ops.image.decode_image  # what its Python function calls, after a warning of deprecation
+        decode_jpeg = torch.ops.image.decode_jpeg  # what its Python function calls, after a warning of deprecation
     except (ImportError, AttributeError):
         return None
-
-    def decoder(data: bytes) -> Tensor:
-        image = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB.value)
-        if image.dtype == torch.uint16:
-            image = (image.to(torch.int32) >> 8).to(torch.uint8)
-        return image
-
-    return decoder
+    return lambda data: decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB.value)
