@@ -122,15 +122,15 @@ void Canvas::warp_nearest(const Matrix& m) {
   if (axis_aligned && whole_shift(m.c + m.a * 0.5, size_.width, &right) &&
       whole_shift(m.f + m.e * 0.5, size_.height, &down))
     return shift(down, right);
+  uint8_t* out = writable(area());
+  const bool fixed = !axis_aligned && fits_fixed(m, size_.width, size_.height);
+  if (fixed && warp_fixed(to_fixed(m), pixels_, out, channels_, size_.height, size_.width)) return replace(out, false);
   std::vector<int32_t>& source = sources_;
   source.resize(area());
-  if (!axis_aligned && fits_fixed(m, size_.width, size_.height)) {
-    const FixedMatrix fixed = to_fixed(m);
-    for (int64_t y = 0; y < size_.height; ++y) fixed_sources(fixed, y, size_, &source[y * size_.width]);
-  } else {
+  if (fixed)
+    for (int64_t y = 0; y < size_.height; ++y) fixed_sources(to_fixed(m), y, size_, &source[y * size_.width]);
+  else
     stepped_sources(m, size_, source.data());
-  }
-  uint8_t* out = writable(area());
   const int64_t count = area();
   for (int c = 0; c < channels_; ++c) {
     const uint8_t* from = plane(c);

@@ -1,11 +1,13 @@
-// The loops of the engine that compilers do not vectorise: table lookup, and resampling along a row. Each has a plain
+// The loops of the engine that compilers do not vectorise: table lookup, warps, and resampling. Each has a plain
 // form and one for AVX-512 VBMI, which permutes 64 bytes in one instruction; both give the same bits.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <vector>
 
+#include "affine.h"
 #include "resample.h"
 
 #ifdef __AVX512VBMI__
@@ -67,9 +69,92 @@ inline void look_up(const float* table, const uint8_t* from, float* to, int64_t 
   for (; i < count; ++i) to[i] = table[from[i]];
 }
 
-// And for half types, as their bits.
+// And for half types, as their bits: two byte tables.
 inline void look_up(const uint16_t* table, const uint8_t* from, uint16_t* to, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) to[i] = table[from[i]];
+  int64_t i = 0;
+#ifdef __AVX512VBMI__
+  uint8_t split[2][256], order[64];
+  for (int v = 0; v < 256; ++v) split[0][v] = table[v] & 255, split[1][v] = table[v] >> 8;
+  for (int k = 0; k < 64; ++k) order[k] = static_cast<uint8_t>(k / 16 * 8 + k % 8 + k / 8 % 2 * 32);
+  const ByteTable low(split[0]), high(split[1]);
+  const __m512i ordered = _mm512_loadu_si512(order);
+  for (; i + 64 <= count; i += 64) {
+    const __m512i index = _mm512_permutexvar_epi8(ordered, _mm512_loadu_si512(from + i));
+    const __m512i l = low.at(index), h = high.at(index);
+    _mm512_storeu_si512(to + i, _mm512_unpacklo_epi8(l, h));
+    _mm512_storeu_si512(to + i + 32, _mm512_unpackhi_epi8(l, h));
+  }
+#endif
+  for (; i < count; ++i) to[i] = table[from[i]];
+}
+
+#ifdef __AVX512VBMI__
+// (start + step * k) >> 16 for k = 0..63, as bytes: the third of each 32-bit sum.
+struct Ramp {
+  __m512i part[4], thirds;
+
+  explicit Ramp(int64_t step) {
+    alignas(64) int32_t at[64];
+    alignas(64) uint8_t index[64];
+    for (int k = 0; k < 64; ++k)
+      at[k] = static_cast<int32_t>(step) * k, index[k] = static_cast<uint8_t>(4 * (k % 32) + 2);
+    for (int k = 0; k < 4; ++k) part[k] = _mm512_load_si512(at + 16 * k);
+    thirds = _mm512_load_si512(index);
+  }
+  __m512i from(int64_t start) const {
+    const __m512i base = _mm512_set1_epi32(static_cast<int32_t>(start));
+    const auto half = [&](int k) {
+      return _mm512_permutex2var_epi8(_mm512_add_epi32(base, part[k]), thirds, _mm512_add_epi32(base, part[k + 1]));
+    };
+    return _mm512_inserti64x4(half(0), _mm512_castsi512_si256(half(2)), 1);
+  }
+};
+
+// Sources of 64 outputs along one axis: the pixels first + offset[k], with offsets of at most 63 for |step| <= 1.
+struct Reach {
+  int64_t first, last;
+  __m512i offset;
+
+  Reach(const Ramp& ramp, int64_t start, int64_t step, int64_t lanes) {
+    const int64_t end = start + step * (lanes - 1);
+    first = std::min(start, end) >> 16, last = std::max(start, end) >> 16;
+    offset = ramp.from(start - first * 65536);
+  }
+};
+#endif
+
+// A nearest warp that shrinks neither axis: 64 outputs lie in at most 64 columns and rows of the source, so each such
+// row is loaded once and permuted, and gives the outputs that read it. False where this does not apply.
+inline bool warp_fixed([[maybe_unused]] const FixedMatrix& m, [[maybe_unused]] const uint8_t* from,
+                       [[maybe_unused]] uint8_t* to, [[maybe_unused]] int channels, [[maybe_unused]] int64_t height,
+                       [[maybe_unused]] int64_t width) {
+#ifdef __AVX512VBMI__
+  if (std::max(std::abs(m.a), std::abs(m.d)) > 65536) return false;
+  const Ramp columns(m.a), rows(m.d);
+  const int64_t area = height * width;
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; x += 64) {
+      const int64_t lanes = std::min<int64_t>(64, width - x);
+      const Reach across(columns, m.c + m.b * y + m.a * x, m.a, lanes), down(rows, m.f + m.e * y + m.d * x, m.d, lanes);
+      const int64_t left = std::clamp<int64_t>(-across.first, 0, 64),
+                    right = std::clamp<int64_t>(width - across.first, left, 64);
+      const __mmask64 inside = right > left ? ~uint64_t{0} >> (64 - (right - left)) << left : 0;  // the rest is black
+      __m512i result[3] = {};
+      for (int64_t row = std::max<int64_t>(down.first, 0); row <= std::min(down.last, height - 1); ++row) {
+        const __mmask64 here =
+            _mm512_cmpeq_epi8_mask(down.offset, _mm512_set1_epi8(static_cast<char>(row - down.first)));
+        const uint8_t* source = from + row * width + across.first;
+        for (int c = 0; c < channels; ++c)
+          result[c] = _mm512_mask_permutexvar_epi8(result[c], here, across.offset,
+                                                   _mm512_maskz_loadu_epi8(inside, source + c * area));
+      }
+      for (int c = 0; c < channels; ++c)
+        _mm512_mask_storeu_epi8(to + c * area + y * width + x, ~uint64_t{0} >> (64 - lanes), result[c]);
+    }
+  return true;
+#else
+  return false;
+#endif
 }
 
 // The taps of every output of one axis, `stride` weights an output; missing ones weigh 0 and repeat the last source.
@@ -84,9 +169,98 @@ struct Taps {
   }
 };
 
-// One output row from rows `step` apart: sums of whole rows, which compilers do vectorise.
+inline uint8_t resample_at(const Taps& taps, int64_t i, const uint8_t* from, int64_t step) {
+  int32_t sum = 1 << (kResizeBits - 1);
+  for (int64_t k = 0; k < taps.count[i]; ++k)
+    sum += taps.weights[i * taps.stride + k] * from[(taps.first[i] + k) * step];
+  return resize_round(sum);
+}
+
+#ifdef __AVX512VBMI__
+// Sums of weighted pixels, 16 at a time. A weight of 23 bits is split into two numbers of 16, so that one instruction
+// multiplies and adds two taps; the parts meet in round().
+struct WeightedSum {
+  __m512i high = _mm512_setzero_si512(), low = _mm512_set1_epi32(1 << (kResizeBits - 1));
+
+  // Two neighbouring taps as one lane.
+  static int32_t high_pair(int32_t w0, int32_t w1) { return ((w0 >> 8) & 0xffff) | (w1 >> 8) << 16; }
+  static int32_t low_pair(int32_t w0, int32_t w1) { return (w0 & 255) | (w1 & 255) << 16; }
+
+  static __m512i multiply_add(__m512i sum, __m512i pixels, __m512i weights) {
+#ifdef __AVX512VNNI__
+    return _mm512_dpwssd_epi32(sum, pixels, weights);
+#else
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(pixels, weights));
+#endif
+  }
+  void add(__m512i pixels, __m512i high_weights, __m512i low_weights) {
+    high = multiply_add(high, pixels, high_weights), low = multiply_add(low, pixels, low_weights);
+  }
+  __m512i round() const { return _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(high, 8), low), kResizeBits); }
+};
+
+// Outputs [begin, begin + lanes) of every row, at most 16, whose sources span at most 64 bytes.
+inline void resample_group(const Taps& taps, int64_t begin, int64_t lanes, const uint8_t* from, int64_t in_step,
+                           uint8_t* to, int64_t out_step, int64_t rows) {
+  alignas(64) uint8_t index[32][64];
+  alignas(64) int32_t high[32][16], low[32][16];
+  const int64_t base = taps.first[begin], last = begin + lanes - 1;
+  const int64_t most = *std::max_element(&taps.count[begin], &taps.count[last] + 1), pairs = (most + 1) / 2;
+  for (int64_t p = 0; p < pairs; ++p)
+    for (int64_t l = 0; l < 16; ++l) {
+      const int64_t i = std::min(begin + l, last), k = 2 * p, count = taps.count[i];
+      const int32_t* w = &taps.weights[i * taps.stride + k];
+      const int32_t w0 = k < count ? w[0] : 0, w1 = k + 1 < count ? w[1] : 0;
+      index[p][4 * l] = static_cast<uint8_t>(taps.first[i] + k - base);
+      index[p][4 * l + 2] = static_cast<uint8_t>(taps.first[i] + k + 1 - base);
+      high[p][l] = WeightedSum::high_pair(w0, w1), low[p][l] = WeightedSum::low_pair(w0, w1);
+    }
+  const __mmask64 inside = ~uint64_t{0} >> (64 - (taps.first[last] + taps.count[last] - base));
+  const __mmask16 written = static_cast<__mmask16>((1u << lanes) - 1);
+  for (int64_t y = 0; y < rows; ++y) {
+    const __m512i source = _mm512_maskz_loadu_epi8(inside, from + y * in_step + base);
+    WeightedSum sum;
+    for (int64_t p = 0; p < pairs; ++p)  // every other byte stays 0: pairs of 16 bits
+      sum.add(_mm512_maskz_permutexvar_epi8(0x5555555555555555, _mm512_load_si512(index[p]), source),
+              _mm512_load_si512(high[p]), _mm512_load_si512(low[p]));
+    const __m512i levels = _mm512_max_epi32(sum.round(), _mm512_setzero_si512());
+    _mm_mask_storeu_epi8(to + y * out_step + begin, written, _mm512_cvtusepi32_epi8(levels));
+  }
+}
+
+// 64 outputs (fewer: `inside`) of one row, from rows `step` apart. Unpacking and packing work within 16-byte lanes and
+// undo each other's order.
+inline __m512i resample_64(const Taps& taps, int64_t i, const uint8_t* from, int64_t step, __mmask64 inside) {
+  const __m512i zero = _mm512_setzero_si512();
+  WeightedSum sum[4];
+  for (int64_t k = 0; k < taps.count[i]; k += 2) {
+    const bool paired = k + 1 < taps.count[i];
+    const int32_t *w = &taps.weights[i * taps.stride + k], w1 = paired ? w[1] : 0;
+    const __m512i high = _mm512_set1_epi32(WeightedSum::high_pair(w[0], w1)),
+                  low = _mm512_set1_epi32(WeightedSum::low_pair(w[0], w1));
+    const uint8_t* row = from + (taps.first[i] + k) * step;
+    const __m512i upper = _mm512_maskz_loadu_epi8(inside, row),
+                  lower = paired ? _mm512_maskz_loadu_epi8(inside, row + step) : zero;
+    const __m512i left = _mm512_unpacklo_epi8(upper, lower), right = _mm512_unpackhi_epi8(upper, lower);
+    sum[0].add(_mm512_unpacklo_epi8(left, zero), high, low);
+    sum[1].add(_mm512_unpackhi_epi8(left, zero), high, low);
+    sum[2].add(_mm512_unpacklo_epi8(right, zero), high, low);
+    sum[3].add(_mm512_unpackhi_epi8(right, zero), high, low);
+  }
+  return _mm512_packus_epi16(_mm512_packs_epi32(sum[0].round(), sum[1].round()),
+                             _mm512_packs_epi32(sum[2].round(), sum[3].round()));
+}
+#endif
+
+// One output row from rows `step` apart.
 inline void resample_column(const Taps& taps, int64_t i, const uint8_t* from, int64_t step, uint8_t* to,
                             int64_t width) {
+#ifdef __AVX512VBMI__
+  for (int64_t x = 0; x < width; x += 64) {
+    const __mmask64 inside = ~uint64_t{0} >> (64 - std::min<int64_t>(64, width - x));
+    _mm512_mask_storeu_epi8(to + x, inside, resample_64(taps, i, from + x, step, inside));
+  }
+#else  // sums of whole rows, which compilers vectorise
   constexpr int64_t kBlock = 256;
   int32_t sum[kBlock];
   const int32_t* weights = &taps.weights[i * taps.stride];
@@ -99,59 +273,26 @@ inline void resample_column(const Taps& taps, int64_t i, const uint8_t* from, in
     }
     for (int64_t x = 0; x < n; ++x) to[x0 + x] = resize_round(sum[x]);
   }
-}
-
-inline uint8_t resample_at(const Taps& taps, int64_t i, const uint8_t* row) {
-  int32_t sum = 1 << (kResizeBits - 1);
-  for (int64_t k = 0; k < taps.count[i]; ++k) sum += taps.weights[i * taps.stride + k] * row[taps.first[i] + k];
-  return resize_round(sum);
-}
-
-#ifdef __AVX512VBMI__
-// Outputs [begin, begin + 16) of every row, when their sources span at most 64 bytes.
-inline void resample_group(const Taps& taps, int64_t begin, const uint8_t* from, int64_t in_step, uint8_t* to,
-                           int64_t out_step, int64_t rows) {
-  constexpr int kMostTaps = 24;
-  const int64_t lanes = std::min<int64_t>(16, taps.out - begin), base = taps.first[begin];
-  int64_t most = 0;
-  for (int64_t l = 0; l < lanes; ++l) most = std::max(most, taps.count[begin + l]);
-  alignas(64) uint8_t index[kMostTaps][64] = {};
-  alignas(64) int32_t weight[kMostTaps][16] = {};
-  for (int64_t l = 0; l < lanes; ++l)
-    for (int64_t k = 0; k < taps.count[begin + l]; ++k) {
-      index[k][l] = static_cast<uint8_t>(taps.first[begin + l] + k - base);
-      weight[k][l] = taps.weights[(begin + l) * taps.stride + k];
-    }
-  const int64_t span = taps.first[begin + lanes - 1] + taps.count[begin + lanes - 1] - base;
-  const __mmask64 inside = ~uint64_t{0} >> (64 - span);
-  const __mmask16 written = static_cast<__mmask16>((1u << lanes) - 1);
-  for (int64_t y = 0; y < rows; ++y) {
-    const __m512i source = _mm512_maskz_loadu_epi8(inside, from + y * in_step + base);
-    __m512i sum = _mm512_set1_epi32(1 << (kResizeBits - 1));
-    for (int64_t k = 0; k < most; ++k) {
-      const __m512i bytes = _mm512_permutexvar_epi8(_mm512_load_si512(index[k]), source);
-      const __m512i values = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(bytes));
-      sum = _mm512_add_epi32(sum, _mm512_mullo_epi32(values, _mm512_load_si512(weight[k])));
-    }
-    sum = _mm512_max_epi32(_mm512_srai_epi32(sum, kResizeBits), _mm512_setzero_si512());
-    _mm_mask_storeu_epi8(to + y * out_step + begin, written, _mm512_cvtusepi32_epi8(sum));
-  }
-}
 #endif
+}
 
 // Every row of a plane, along the row.
 inline void resample_rows(const Taps& taps, const uint8_t* from, int64_t in_step, uint8_t* to, int64_t out_step,
                           int64_t rows) {
   int64_t i = 0;
 #ifdef __AVX512VBMI__
-  for (; i < taps.out; i += 16) {
-    const int64_t last = std::min(i + 16, taps.out) - 1;
-    if (taps.first[last] + taps.count[last] - taps.first[i] > 64 || taps.stride > 24) break;
-    resample_group(taps, i, from, in_step, to, out_step, rows);
+  const auto span = [&](int64_t lanes) {
+    return taps.first[i + lanes - 1] + taps.count[i + lanes - 1] - taps.first[i];
+  };
+  for (int64_t lanes; i < taps.out; i += lanes) {
+    lanes = std::min<int64_t>(16, taps.out - i);
+    while (lanes > 0 && span(lanes) > 64) lanes /= 2;
+    if (lanes == 0) break;
+    resample_group(taps, i, lanes, from, in_step, to, out_step, rows);
   }
 #endif
   for (; i < taps.out; ++i)
-    for (int64_t y = 0; y < rows; ++y) to[y * out_step + i] = resample_at(taps, i, from + y * in_step);
+    for (int64_t y = 0; y < rows; ++y) to[y * out_step + i] = resample_at(taps, i, from + y * in_step, 1);
 }
 
 }  // namespace dssl::augment
