@@ -133,11 +133,13 @@ void Canvas::saturate(float factor) {
   uint8_t* out = writable(area());
   const uint8_t *r = plane(0), *g = plane(1), *b = plane(2);
   const int64_t count = area();
-  uint8_t *to_r = out, *to_g = out + count, *to_b = to_g + count;
-#pragma GCC ivdep  // the buffers are distinct
-  for (int64_t i = 0; i < count; ++i) {
-    const int grey = luma(r[i], g[i], b[i]);
-    to_r[i] = blend(grey, r[i], factor), to_g[i] = blend(grey, g[i], factor), to_b[i] = blend(grey, b[i], factor);
+  const IntegerBlend integers(factor);
+  constexpr int64_t kBlock = 1024;
+  uint8_t grey[kBlock];
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t n = std::min(kBlock, count - start);
+    for (int64_t i = 0; i < n; ++i) grey[i] = luma(r[start + i], g[start + i], b[start + i]);
+    for (int c = 0; c < 3; ++c) blend_all(integers, factor, grey, plane(c) + start, out + c * count + start, n);
   }
   replace(out, false);
 }

@@ -161,17 +161,24 @@ void Canvas::sharpen(float factor) {
   uint8_t* out = writable(area());
   const int64_t H = size_.height, W = size_.width;
   std::memcpy(out, pixels_, channels_ * area());  // the border is the image's own
-  for (int c = 0; c < channels_; ++c)
-    for (int64_t y = 1; y + 1 < H; ++y) {
-      const uint8_t *mid = plane(c) + y * W, *up = mid - W, *down = mid + W;
-      uint8_t* to = out + c * area() + y * W;
-#pragma GCC ivdep  // the buffers are distinct
-      for (int64_t x = 1; x < W - 1; ++x) {
-        const int sum =
-            up[x - 1] + up[x] + up[x + 1] + mid[x - 1] + 5 * mid[x] + mid[x + 1] + down[x - 1] + down[x] + down[x + 1];
-        to[x] = blend(smooth_round(sum), mid[x], factor);
-      }
+  if (H < 3 || W < 3) return replace(out, false);
+  const IntegerBlend integers(factor);
+  constexpr int64_t kBlock = 1024;
+  uint16_t column[kBlock + 2];
+  uint8_t smooth[kBlock];
+  for (int c = 0; c < channels_; ++c) {
+    // Rows joined to one line, since short loops vectorise badly; then the columns at both ends get their own back.
+    uint8_t* to = out + c * area();
+    for (int64_t start = W + 1, end = area() - W - 1; start < end; start += kBlock) {
+      const int64_t n = std::min(kBlock, end - start);
+      const uint8_t *mid = plane(c) + start, *up = mid - W, *down = mid + W;
+      for (int64_t i = 0; i < n + 2; ++i) column[i] = static_cast<uint16_t>(up[i - 1] + mid[i - 1] + down[i - 1]);
+      for (int64_t i = 0; i < n; ++i)
+        smooth[i] = smooth_round(static_cast<uint16_t>(column[i] + column[i + 1] + column[i + 2] + 4 * mid[i]));
+      blend_all(integers, factor, smooth, mid, to + start, n);
     }
+    for (int64_t i = W; i < area() - W; i += W) to[i] = plane(c)[i], to[i + W - 1] = plane(c)[i + W - 1];
+  }
   replace(out, false);
 }
 

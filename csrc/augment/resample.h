@@ -92,7 +92,11 @@ struct Box {
   }
 };
 
-// ImageFilter.SMOOTH: eight neighbours and five times the centre, over 13, rounded; ties cannot occur.
-DSSL_HD uint8_t smooth_round(int sum) { return static_cast<uint8_t>((2 * sum + 13) / 26); }
+// ImageFilter.SMOOTH: eight neighbours and five times the centre, over 13, rounded; ties cannot occur. That is
+// (2 * sum + 13) / 26, here through the upper half of a product of 16-bit numbers, the same for every possible sum.
+DSSL_HD uint8_t smooth_round(uint16_t sum) {
+  const uint16_t doubled = static_cast<uint16_t>(2 * sum + 13);
+  return static_cast<uint8_t>(static_cast<uint16_t>(uint32_t{doubled} * 20165 >> 16) >> 3);
+}
 
 }  // namespace dssl::augment

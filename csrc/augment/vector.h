@@ -88,6 +88,56 @@ inline void look_up(const uint16_t* table, const uint8_t* from, uint16_t* to, in
   for (; i < count; ++i) to[i] = table[from[i]];
 }
 
+// blend() in 16-bit integers. The product alpha * difference, rounded down, is whole * difference plus the upper half
+// of fraction * difference; a fraction of 16 bits is enough, as no two quotients of numbers below 256 lie closer. But
+// floats round: so all 511 differences are tried, and where one is off, or rounding the sum could count, `exact` is
+// false.
+struct IntegerBlend {
+  bool exact;
+  int16_t whole = 0, fraction[2] = {};  // for differences from 0 up, and below 0
+
+  explicit IntegerBlend(float alpha) : exact(std::fabs(alpha) <= 64.0f) {
+    if (!exact) return;
+    whole = static_cast<int16_t>(std::floor(alpha + 0.5f));
+    const int below = static_cast<int>(std::floor((static_cast<double>(alpha) - whole) * 65536));
+    for (int sign : {1, -1}) exact = exact && (fits(alpha, sign, below) || fits(alpha, sign, below + 1));
+  }
+  uint8_t operator()(uint8_t degenerate, uint8_t image) const {
+    const int16_t difference = static_cast<int16_t>(image - degenerate);
+    const int16_t part = difference < 0 ? fraction[1] : fraction[0];
+    const int16_t upper = static_cast<int16_t>(int32_t{part} * difference >> 16);
+    const int16_t value = static_cast<int16_t>(degenerate + static_cast<int16_t>(whole * difference) + upper);
+    return clip8(value);
+  }
+
+ private:
+  bool fits(float alpha, int sign, int candidate) {
+    int wrong = candidate != static_cast<int16_t>(candidate);
+    for (int k = 1; k < 256; ++k) {
+      const int difference = sign * k;
+      const float product = alpha * static_cast<float>(difference);
+      const int toward_zero = static_cast<int>(product);
+      const int down = toward_zero - (product < static_cast<float>(toward_zero));
+      const float rest = product - static_cast<float>(down);  // below 1 by more than the sum's rounding
+      wrong |= (rest > 1 - 0x1p-15f) | (whole * difference + (candidate * difference >> 16) != down);
+    }
+    fraction[sign < 0] = static_cast<int16_t>(candidate);
+    return !wrong;
+  }
+};
+
+// to[i] = blend(degenerate[i], image[i], alpha); the buffers are distinct.
+inline void blend_all(const IntegerBlend& integers, float alpha, const uint8_t* degenerate, const uint8_t* image,
+                      uint8_t* to, int64_t count) {
+  if (integers.exact) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) to[i] = integers(degenerate[i], image[i]);
+  } else {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) to[i] = blend(degenerate[i], image[i], alpha);
+  }
+}
+
 #ifdef __AVX512VBMI__
 // (start + step * k) >> 16 for k = 0..63, as bytes: the third of each 32-bit sum.
 struct Ramp {
