@@ -222,27 +222,67 @@ static void box_columns(const Box& box, const uint8_t* from, uint8_t* to, int64_
   }
 }
 
-// Three passes along the rows, three down the columns. Rows are blurred as columns of the transposed plane.
+// One box pass over `count` pixels of a plane with margins, its rows joined to one line; neighbours lie `step` apart.
+static void narrow_box(const Box& box, const uint8_t* from, int64_t step, uint8_t* to, int64_t count) {
+  constexpr int64_t kBlock = 1024;
+  uint16_t window[kBlock];
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t n = std::min(kBlock, count - start), far = (box.radius + 1) * step;
+    const uint8_t *mid = from + start, *before = mid - far, *after = mid + far;
+    for (int64_t i = 0; i < n; ++i) window[i] = mid[i];
+    for (int64_t k = step; k < far; k += step)
+      for (int64_t i = 0; i < n; ++i) window[i] = static_cast<uint16_t>(window[i] + mid[i - k] + mid[i + k]);
+    box_values(box, window, before, after, to + start, n);
+  }
+}
+
+// Three passes along the rows, three down the columns, between two planes whose margins repeat the border.
+static void narrow_blur(const Box& box, const uint8_t* from, uint8_t* to, int64_t H, int64_t W,
+                        std::vector<uint8_t>& scratch) {
+  const int64_t margin = box.radius + 1, stride = W + 2 * margin, size = (H + 2 * margin) * stride;
+  scratch.resize(2 * size);
+  uint8_t *image = scratch.data() + margin * stride, *blurred = image + size;
+  for (int64_t y = 0; y < H; ++y) std::memcpy(image + y * stride + margin, from + y * W, W);
+  for (int pass = 0; pass < 3; ++pass, std::swap(image, blurred)) {
+    for (int64_t y = 0; y < H; ++y) {
+      uint8_t* row = image + y * stride + margin;
+      std::memset(row - margin, row[0], margin), std::memset(row + W, row[W - 1], margin);
+    }
+    narrow_box(box, image, 1, blurred, H * stride);
+  }
+  for (int pass = 0; pass < 3; ++pass, std::swap(image, blurred)) {
+    for (int64_t k = 1; k <= margin; ++k) {
+      std::memcpy(image - k * stride, image, stride);
+      std::memcpy(image + (H - 1 + k) * stride, image + (H - 1) * stride, stride);
+    }
+    narrow_box(box, image, stride, blurred, H * stride);
+  }
+  for (int64_t y = 0; y < H; ++y) std::memcpy(to + y * W, image + y * stride + margin, W);
+}
+
+// Boxes of any radius: running sums, for the rows as columns of the transposed plane.
+static void wide_blur(const Box& box, const uint8_t* from, uint8_t* to, int64_t H, int64_t W,
+                      std::vector<uint8_t>& scratch) {
+  std::vector<uint32_t> window;
+  scratch.resize(2 * H * W);
+  uint8_t *one = scratch.data(), *two = one + H * W;
+  transpose(from, one, H, W);
+  box_columns(box, one, two, W, H, window);
+  box_columns(box, two, one, W, H, window);
+  box_columns(box, one, two, W, H, window);
+  transpose(two, one, W, H);
+  box_columns(box, one, two, H, W, window);
+  box_columns(box, two, one, H, W, window);
+  box_columns(box, one, to, H, W, window);
+}
+
 void Canvas::blur(float sigma) {
   if (sigma == 0) return;
   flush();
   const Box box(box_radius(sigma));
-  const int64_t H = size_.height, W = size_.width;
-  std::vector<uint32_t> window;
   uint8_t* out = writable(area());
-  scratch_.resize(2 * area());
-  uint8_t *one = scratch_.data(), *two = one + area();
-  for (int c = 0; c < channels_; ++c) {
-    uint8_t* to = out + c * area();
-    transpose(plane(c), one, H, W);
-    box_columns(box, one, two, W, H, window);
-    box_columns(box, two, one, W, H, window);
-    box_columns(box, one, two, W, H, window);
-    transpose(two, one, W, H);
-    box_columns(box, one, two, H, W, window);
-    box_columns(box, two, one, H, W, window);
-    box_columns(box, one, to, H, W, window);
-  }
+  for (int c = 0; c < channels_; ++c)
+    (box.radius <= 4 ? narrow_blur : wide_blur)(box, plane(c), out + c * area(), size_.height, size_.width, scratch_);
   replace(out, false);
 }
 

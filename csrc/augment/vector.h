@@ -19,6 +19,15 @@
 namespace dssl::augment {
 
 #ifdef __AVX512VBMI__
+// Adds the products of neighbouring 16-bit numbers, two to a lane.
+inline __m512i multiply_add(__m512i sum, __m512i pixels, __m512i weights) {
+#ifdef __AVX512VNNI__
+  return _mm512_dpwssd_epi32(sum, pixels, weights);
+#else
+  return _mm512_add_epi32(sum, _mm512_madd_epi16(pixels, weights));
+#endif
+}
+
 // 256 bytes that 64 indices at a time look into.
 struct ByteTable {
   __m512i quarter[4];
@@ -207,6 +216,33 @@ inline bool warp_fixed([[maybe_unused]] const FixedMatrix& m, [[maybe_unused]] c
 #endif
 }
 
+// to[i] = box.value(window[i], before[i] + after[i]), for windows below 2^15.
+inline void box_values(const Box& box, const uint16_t* window, const uint8_t* before, const uint8_t* after, uint8_t* to,
+                       int64_t count) {
+  int64_t i = 0;
+#ifdef __AVX512VBMI__
+  // Both products in one instruction, the lower 10 bits of the weights first: what they carry starts the upper sum.
+  const int32_t weight = static_cast<int32_t>(box.weight), far_weight = static_cast<int32_t>(box.far_weight);
+  const __m512i low = _mm512_set1_epi32((weight & 1023) | (far_weight & 1023) << 16),
+                high = _mm512_set1_epi32(weight >> 10 | far_weight >> 10 << 16), half = _mm512_set1_epi32(1 << 23);
+  const auto value = [&](__m512i pairs) {
+    const __m512i carry = _mm512_srli_epi32(multiply_add(half, pairs, low), 10);
+    return _mm512_srli_epi32(multiply_add(carry, pairs, high), 14);
+  };
+  for (; i + 32 <= count; i += 32) {
+    const __m512i near = _mm512_loadu_si512(window + i);
+    const auto widen = [&](const uint8_t* from) {
+      return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+    };
+    const __m512i far = _mm512_add_epi16(widen(before), widen(after));
+    const __m512i levels =
+        _mm512_packus_epi32(value(_mm512_unpacklo_epi16(near, far)), value(_mm512_unpackhi_epi16(near, far)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm512_cvtepi16_epi8(levels));
+  }
+#endif
+  for (; i < count; ++i) to[i] = box.value(window[i], uint32_t{before[i]} + after[i]);
+}
+
 // The taps of every output of one axis, `stride` weights an output; missing ones weigh 0 and repeat the last source.
 struct Taps {
   int64_t out, stride = 0;
@@ -236,13 +272,6 @@ struct WeightedSum {
   static int32_t high_pair(int32_t w0, int32_t w1) { return ((w0 >> 8) & 0xffff) | (w1 >> 8) << 16; }
   static int32_t low_pair(int32_t w0, int32_t w1) { return (w0 & 255) | (w1 & 255) << 16; }
 
-  static __m512i multiply_add(__m512i sum, __m512i pixels, __m512i weights) {
-#ifdef __AVX512VNNI__
-    return _mm512_dpwssd_epi32(sum, pixels, weights);
-#else
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(pixels, weights));
-#endif
-  }
   void add(__m512i pixels, __m512i high_weights, __m512i low_weights) {
     high = multiply_add(high, pixels, high_weights), low = multiply_add(low, pixels, low_weights);
   }
