@@ -39,6 +39,13 @@ def losses(a, b, queue, temperature, group, reduction):
     return results
 
 
+def statistics(a, b, queue, group, **ring):
+    """Log-sum-exp of this rank's rows, and accuracy over all, of both contrastive losses."""
+    results = nt_xent(a, b, 0.3, group, return_stats=True, **ring)
+    more = info_nce(a, b, queue, 0.3, group, in_batch=True, return_stats=True, **ring)
+    return results.log_sum_exp, results.accuracy, more.log_sum_exp, more.accuracy
+
+
 def inputs(counts):
     g = torch.Generator().manual_seed(len(counts))
     a, b = (torch.randn(sum(counts), 7, generator=g).split(counts) for _ in range(2))
@@ -53,6 +60,8 @@ def a_rank(rank, folder, counts):
     temperature = torch.tensor(0.3, requires_grad=True)
     mine = [x[rank].clone().requires_grad_() for x in (a, b)]
     results = {r: losses(*mine, queue, temperature, dist.group.WORLD, r) for r in ("mean", "sum", "none")}
+    results["statistics"] = statistics(*mine, queue, dist.group.WORLD, ring=True)
+    assert all(map(torch.equal, results["statistics"][1::2], statistics(*mine, queue, dist.group.WORLD)[1::2]))
     torch.save(results, f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -83,6 +92,15 @@ def test_ranks_agree_with_one_process(counts, tmp_path):
         single = losses(*whole, queue, temperature, None, reduction)
         for name, want in single.items():
             compare(want, [rank[reduction][name] for rank in ranks], counts, f"{name}, {reduction}")
+    compare_statistics(statistics(*whole, queue, None), [rank["statistics"] for rank in ranks], counts)
+
+
+def compare_statistics(whole, ranks, counts):
+    halves = [rank[0].split(n) for rank, n in zip(ranks, counts)]
+    torch.testing.assert_close(torch.cat([half[k] for k in (0, 1) for half in halves]), whole[0], rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.cat([rank[2] for rank in ranks]), whole[2], rtol=1e-6, atol=0)
+    for k in (1, 3):
+        assert all(abs(rank[k] - whole[k]) <= 1e-6 for rank in ranks)
 
 
 def compare(want, ranks, counts, name):

@@ -9,7 +9,7 @@ from checks import TOLERANCE, needs_native
 from test_nt_xent import make_views, nt_xent_truth, with_gradients
 from torch.library import opcheck
 
-from dssl_ops import info_nce, nt_xent
+from dssl_ops import KeyQueue, info_nce, nt_xent
 
 DTYPES = list(TOLERANCE)
 pytestmark = [pytest.mark.usefixtures("poisoned_memory"), needs_native]
@@ -118,6 +118,18 @@ def test_compiles_without_a_graph_break():
     assert torch.equal(eager[0], got[0]) and all(map(torch.equal, eager[1], got[1]))
 
 
+def test_inductor_takes_both_losses_and_the_queue():
+    a, b = make_views(6, 10)
+    queue = KeyQueue(7, 10, generator=torch.Generator().manual_seed(0))
+
+    def step():
+        losses = nt_xent(a * 2, b), info_nce(a, b, queue.keys, return_stats=True)
+        return losses[0] * 3 + losses[1].loss + losses[1].accuracy
+
+    eager, got = (with_gradients(f, [a, b]) for f in (step, torch.compile(step, fullgraph=True)))
+    torch.testing.assert_close(got, eager, rtol=1e-6, atol=1e-8)
+
+
 def test_autocast_takes_mixed_dtypes_and_keeps_the_loss_in_float32():
     a, b = make_views(6, 10)
     with pytest.raises(ValueError, match="must share width, dtype and device"):
@@ -153,13 +165,19 @@ def test_a_queue_that_changes_before_backward_is_an_error():
         loss.backward()
 
 
-def test_what_backward_keeps_is_linear_in_the_batch():
-    a, b = make_views(700, 16)
-    saved = {}
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.setdefault(t.data_ptr(), t), lambda t: t):
-        nt_xent(a * 1, b * 1, torch.tensor(0.2, requires_grad=True))
-    rows, width = 1400, 16
-    assert sum(t.nbytes for t in saved.values()) <= rows * width * 4 + 3 * 8 * rows
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_backward_keeps_is_the_inputs_and_three_numbers_a_row(dtype):
+    a, b = make_views(700, 16, dtype)
+    queue, temperature = torch.randn(3000, 16).to(dtype), torch.tensor(0.2, requires_grad=True)
+    calls = {
+        lambda: nt_xent(a * 1, b * 1, temperature): (1400, 1400),
+        lambda: info_nce(a * 1, b * 1, queue, temperature): (700, 4400),
+    }
+    for call, (rows, inputs) in calls.items():
+        saved = {}
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.setdefault(t.data_ptr(), t), lambda t: t):  # noqa: B023
+            call()
+        assert sum(t.nbytes for t in saved.values()) <= inputs * 16 * dtype.itemsize + 5 * 8 * rows
 
 
 PEAK = """
