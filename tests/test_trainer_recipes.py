@@ -12,6 +12,7 @@ from dssl_trainer import cli, log
 from dssl_trainer.config import Config, TrainerError
 from dssl_trainer.data import Files, load
 from dssl_trainer.encoders import ENCODERS
+from dssl_trainer.experiments import EXPERIMENTS
 from dssl_trainer.presets import PRESETS
 from dssl_trainer.train import train
 from dssl_trainer.views import view_maker
@@ -207,3 +208,33 @@ def test_compiled_and_deterministic_steps_equal_plain_ones(tmp_path, monkeypatch
     train(tiny(tmp_path / "compiled", max_steps=2, compile=True, deterministic=True))
     assert losses(tmp_path / "plain") == losses(tmp_path / "compiled")
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+# ---- tables and figures
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_cells_of_tables_are_runs_that_can_be(name):
+    cells = EXPERIMENTS[name]
+    assert len({(cell.recipe, tuple(sorted(cell.settings.items()))) for cell in cells}) == len(cells) > 2
+    for cell in cells:
+        for scale in ("small", "full"):
+            config = cell.config(scale)
+            side = config.image_size
+            maker = view_maker(config)
+            assert len(maker(torch.zeros(1, 3, side, side, dtype=torch.uint8), seed=0)) in (2, 4)
+            assert all(str(getattr(config, key)) == text or float(text) == getattr(config, key)
+                       for key, text in cell.settings.items())  # fmt: skip
+
+
+def test_cells_hold_the_papers_numbers():
+    """Sums over the tables as the facts list them; 4 of the cells of Tables 2 to 4 collapse."""
+    tables = [cell.paper for name in ("table2", "table3", "table4") for cell in EXPERIMENTS[name]]
+    assert tables.count("collapse") == 4 and len(tables) == 24 + 8 + 6
+    assert sum(number for number in tables if number != "collapse") == pytest.approx(
+        (91.5 + 92.2 + 93.2) + (92.2 + 94.4 + 94.7) + (92.1 + 94.5) + (59.5 + 60.0 + 60.3) + (67.8 + 68.3 + 68.3)
+        + (67.4 + 68.6) + (64.4 + 64.2 + 65.3) + (62.4 + 62.0 + 62.6) + (92.2 + 84.1 + 94.4 + 94.0)
+        + (67.8 + 60.6 + 67.8) + (55.7 + 60.8 + 67.1 + 69.3 + 67.7), abs=1e-6
+    )  # fmt: skip
+    assert [cell.paper for cell in EXPERIMENTS["fig4"]] == [
+        "collapse", 59.7, 20.4, "collapse", 93.1, "collapse", 93.7, 94.2]  # fmt: skip
