@@ -144,13 +144,14 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
     rows = torch.cat(rows)
     count = rows.shape[0]
     if not columns:
-        positive, excluded = torch.arange(count).roll(count // 2), torch.arange(count)
+        excluded = torch.arange(count, device=rows.device)
+        positive = excluded.roll(count // 2)
     wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
     x = unit_rows(rows.to(wide))
     y = unit_rows(torch.cat([*columns, *([] if queue is None else [queue])]).to(wide)) if columns else x
     cosine = x @ y.t()
-    never = torch.arange(y.shape[0]) < positives_only
-    never = never | (torch.arange(y.shape[0]) == excluded[:, None]) | (torch.arange(y.shape[0]) == positive[:, None])
+    column = torch.arange(y.shape[0], device=y.device)
+    never = (column < positives_only) | (column == excluded[:, None]) | (column == positive[:, None])
     positives = cosine.gather(1, positive[:, None])[:, 0] / temperature.to(wide)
     negatives = (cosine / temperature.to(wide)).masked_fill(never, -torch.inf)
     has_negative = ~never.all(1)
@@ -163,11 +164,11 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
 
 def _loss(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, return_stats):
     arguments = (rows, columns, queue, positive, excluded, positives_only, temperature, decoupled)
-    if native():
+    if native(rows[0].device):
         rows, columns = [dense_rows(x) for x in rows], [dense_rows(y) for y in columns]
         arguments = (rows, columns, None if queue is None else dense_rows(queue), *arguments[3:])
-        chosen = _REDUCTIONS.index(reduction)
-        loss, positives, negatives, nearest = torch.ops.dssl_ops.nt_xent(*arguments, chosen, return_stats)
+        arguments = (*arguments, _REDUCTIONS.index(reduction), return_stats, rows[0].is_cuda and _tf32())
+        loss, positives, negatives, nearest = torch.ops.dssl_ops.nt_xent(*arguments)
     else:
         losses, positives, negatives, nearest = nt_xent_reference(*arguments)
         loss = losses if reduction == "none" else losses.sum()
@@ -179,8 +180,16 @@ def _loss(rows, columns, queue, positive, excluded, positives_only, temperature,
     return ContrastiveResult(loss, log_sum_exp.to(loss.dtype), hits.to(loss.dtype).mean())
 
 
+def _tf32() -> bool:
+    """Whether products of float32 on CUDA may use tf32, as torch's own may: by default not."""
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+
+
+_tf32._dynamo_marked_constant = True  # as `native`
+
+
 def _ring(rows, columns, queue, positive, excluded, temperature, decoupled, group, reduction) -> ContrastiveResult:
-    if not native():
+    if not native(rows.device):
         raise NotImplementedError("nt_xent: ring needs the compiled kernels; leave it out to gather the rows instead")
     rows, columns, queue = dense_rows(rows), dense_rows(columns), None if queue is None else dense_rows(queue)
     arguments = (temperature, queue, positive, excluded, decoupled, group)
@@ -238,7 +247,9 @@ def _check(op: str, tensors: dict[str, Tensor], reduction: str) -> None:
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    rows, columns, queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled, reduction, _ = inputs
+    rows, columns, queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled, reduction, _, ctx.tf32 = (
+        inputs
+    )
     _, positives, negatives, _ = output
     ctx.counts = len(rows), len(columns)
     ctx.save_for_backward(*rows, *columns, queue, positive, excluded, temperature, positives, negatives)
@@ -252,17 +263,19 @@ def _backward(ctx, upstream, *_):
     upstream, with_columns = upstream.to(torch.float64).contiguous(), m > 0 and any(ctx.needs_input_grad[1])
     of_rows, of_columns, of_temperature = torch.ops.dssl_ops.nt_xent_backward(
         list(rows), list(columns), queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled,
-        positives, negatives, upstream, ctx.factor, with_columns,
+        positives, negatives, upstream, ctx.factor, with_columns, ctx.tf32,
     )  # fmt: skip
     of_columns = of_columns or [None] * m
-    return of_rows, of_columns, None, None, None, None, of_temperature, None, None, None
+    return of_rows, of_columns, None, None, None, None, of_temperature, None, None, None, None
 
 
 def _refuse_double_backward(ctx, *_):
     raise NotImplementedError("nt_xent: double backward is not supported; got a graph that needs it")
 
 
-def _fake(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, with_nearest):
+def _fake(
+    rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, with_nearest, *_
+):
     like, count = rows[0], sum(x.shape[0] for x in rows)
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
     loss = like.new_empty((count,) if _REDUCTIONS[reduction] == "none" else (), dtype=dtype)
@@ -271,7 +284,7 @@ def _fake(rows, columns, queue, positive, excluded, positives_only, temperature,
 
 
 def _fake_backward(rows, columns, queue, positive, excluded, positives_only, temperature, *rest):
-    *_, with_columns = rest
+    with_columns = rest[5]
     of_columns = [y.new_empty(y.shape) for y in columns] if with_columns else []
     return [x.new_empty(x.shape) for x in rows], of_columns, temperature.new_empty(())
 

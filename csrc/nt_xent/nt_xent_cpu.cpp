@@ -138,7 +138,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows,
                                                        std::optional<Tensor> queue, std::optional<Tensor> positive,
                                                        std::optional<Tensor> excluded, int64_t positives_only,
                                                        Tensor temperature, bool decoupled, int64_t reduction,
-                                                       bool with_nearest) {
+                                                       bool with_nearest, bool /*tf32*/) {
   const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
   const int64_t count = of.x.count;
   Tensor positives = filled(count, 0), negatives = filled(count, 0), nearest = filled(with_nearest ? count : 0, -1e30);
@@ -191,7 +191,7 @@ double write_gradients(const Rows& rows, const std::vector<Tensor>& like, const 
 std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cpu(
     std::vector<Tensor> rows, std::vector<Tensor> columns, std::optional<Tensor> queue, std::optional<Tensor> positive,
     std::optional<Tensor> excluded, int64_t positives_only, Tensor temperature, bool decoupled, Tensor positives,
-    Tensor negatives, Tensor upstream, double factor, bool with_columns) {
+    Tensor negatives, Tensor upstream, double factor, bool with_columns, bool /*tf32*/) {
   const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
   for (const Tensor* tensor : {&positives, &negatives}) {
     check_dense(*tensor, "nt_xent_backward", "what forward kept", ScalarType::Double, 1);
@@ -230,13 +230,12 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cp
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
       "nt_xent(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
-      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_nearest) -> (Tensor, Tensor, "
-      "Tensor, Tensor)");
+      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_nearest, "
+      "bool tf32=False) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
       "int positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives, Tensor upstream, "
-      "float factor, "
-      "bool with_columns) -> (Tensor[], Tensor[], Tensor)");
+      "float factor, bool with_columns, bool tf32=False) -> (Tensor[], Tensor[], Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {

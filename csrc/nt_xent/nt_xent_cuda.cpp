@@ -13,7 +13,6 @@ namespace dssl::nt_xent {
 namespace {
 
 enum Reduction { kNone, kSum, kMean };
-constexpr bool kTf32 = false;  // float32 products are exact, torch's own default
 
 // The parts of a side as the launches take them.
 struct Parts {
@@ -99,7 +98,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cuda(std::vector<Tensor> rows
                                                         std::optional<Tensor> queue, std::optional<Tensor> positive,
                                                         std::optional<Tensor> excluded, int64_t positives_only,
                                                         Tensor temperature, bool decoupled, int64_t reduction,
-                                                        bool with_nearest) {
+                                                        bool with_nearest, bool tf32) {
   require(!rows.empty() && rows[0].dim() == 2, "nt_xent: rows must be (rows, D)");
   const DeviceGuard guard(rows[0].get_device());
   const Problem of(rows, with_queue(columns, queue), positive, excluded, temperature);
@@ -111,7 +110,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cuda(std::vector<Tensor> rows
   Tensor nearest = of.empty({with_nearest ? of.count : 0}, ScalarType::Double);
   Tensor row_losses = of.empty({of.count}, ScalarType::Double), workspace = of.workspace(0);
   nt_xent_launch(x.data.data(), x.counts.data(), x.strides.data(), x.size(), y.data.data(), y.counts.data(),
-                 y.strides.data(), y.size(), of.positive, of.excluded, positives_only, of.like.size(1), of.dtype, kTf32,
+                 y.strides.data(), y.size(), of.positive, of.excluded, positives_only, of.like.size(1), of.dtype, tf32,
                  of.temperature, decoupled, positives.mutable_data_ptr<double>(), negatives.mutable_data_ptr<double>(),
                  with_nearest ? nearest.mutable_data_ptr<double>() : nullptr, row_losses.mutable_data_ptr<double>(),
                  loss.mutable_data_ptr(), per_row,
@@ -132,7 +131,7 @@ std::vector<Tensor> gradients_like(const std::vector<Tensor>& tensors, std::vect
 std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cuda(
     std::vector<Tensor> rows, std::vector<Tensor> columns, std::optional<Tensor> queue, std::optional<Tensor> positive,
     std::optional<Tensor> excluded, int64_t positives_only, Tensor temperature, bool decoupled, Tensor positives,
-    Tensor negatives, Tensor upstream, double factor, bool with_columns) {
+    Tensor negatives, Tensor upstream, double factor, bool with_columns, bool tf32) {
   require(!rows.empty() && rows[0].dim() == 2, "nt_xent_backward: rows must be (rows, D)");
   const DeviceGuard guard(rows[0].get_device());
   const Problem of(rows, with_queue(columns, queue), positive, excluded, temperature);
@@ -148,7 +147,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cu
   Tensor of_temperature = of.empty({}, ScalarType::Double), workspace = of.workspace(owned);
   nt_xent_backward_launch(
       x.data.data(), x.counts.data(), x.strides.data(), x.size(), y.data.data(), y.counts.data(), y.strides.data(),
-      y.size(), of.positive, of.excluded, positives_only, of.like.size(1), of.dtype, kTf32, of.temperature, decoupled,
+      y.size(), of.positive, of.excluded, positives_only, of.like.size(1), of.dtype, tf32, of.temperature, decoupled,
       doubles(positives, of.like, "positives"), doubles(negatives, of.like, "negatives"),
       doubles(upstream, of.like, "upstream"), upstream.dim() == 1, factor, row_data.data(), column_data.data(), owned,
       of_temperature.mutable_data_ptr<double>(), workspace.mutable_data_ptr(), current_stream(of.like));
