@@ -1,5 +1,6 @@
 """Several processes against one: the same views, losses and weights."""
 
+import copy
 import dataclasses
 import os
 import subprocess
@@ -12,6 +13,8 @@ import torch.distributed as dist
 from checks import needs_native
 from dssl_trainer import log
 from dssl_trainer.data import load
+from dssl_trainer.diagnostics import with_data_statistics
+from dssl_trainer.encoders import ENCODERS
 from dssl_trainer.learner import Learner
 from dssl_trainer.loader import Loader
 from dssl_trainer.train import train
@@ -107,3 +110,13 @@ def test_torchrun_trains_and_one_process_goes_on(tmp_path):
     assert [row["step"] for row in log.read(tmp_path / "log.csv")] == [0, 1, 2, 3]
     train(tiny(tmp_path))
     assert [row["step"] for row in log.read(tmp_path / "log.csv")] == list(range(7))
+
+
+def test_untrained_reference_of_a_synchronised_encoder_needs_no_other_process():
+    """On CUDA the first process alone measures it: SyncBN in training mode would wait for the others."""
+    torch.manual_seed(0)
+    plain = ENCODERS["resnet10_eighth"]()
+    synchronised = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(plain))
+    batches = [torch.randn(8, 3, 32, 32) for _ in range(2)]
+    expected, found = (with_data_statistics(encoder, batches).state_dict() for encoder in (plain, synchronised))
+    assert expected.keys() == found.keys() and all(torch.equal(expected[name], found[name]) for name in expected)

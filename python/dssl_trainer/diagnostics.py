@@ -42,7 +42,7 @@ def collapse_evidence(std, rank, width, knn, random_knn):
 
 def with_data_statistics(encoder, batches):
     """A copy of `encoder` with batch-norm statistics of `batches`: the fair untrained reference."""
-    encoder = copy.deepcopy(encoder).train()
+    encoder = without_synchronisation(copy.deepcopy(encoder)).train()
     for module in encoder.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -51,3 +51,15 @@ def with_data_statistics(encoder, batches):
         for batch in batches:
             encoder(batch)
     return encoder.eval()
+
+
+def without_synchronisation(module):
+    """Its SyncBatchNorms as plain ones: one process alone in training mode would wait for the others for ever."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.SyncBatchNorm):
+            plain = nn.BatchNorm2d(child.num_features, child.eps, child.momentum).to(child.weight.device)
+            plain.load_state_dict(child.state_dict())
+            setattr(module, name, plain)
+        else:
+            without_synchronisation(child)
+    return module
