@@ -68,7 +68,7 @@ struct Part {
 };
 
 template <class T>
-__global__ void store_part(const __grid_constant__ Part<T> part, int count, T* to) {
+__global__ void __launch_bounds__(64) store_part(const __grid_constant__ Part<T> part, int count, T* to) {
   for (int k = threadIdx.x; k < count; k += blockDim.x) to[k] = part.items[k];
 }
 

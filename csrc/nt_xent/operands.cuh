@@ -78,8 +78,9 @@ __global__ void __launch_bounds__(kPackThreads) pack_rows(const T* from, int64_t
 }
 
 // Without columns: row i of 2 N is positive with its partner and excluded from itself. `peak` is set to 0.
-static __global__ void pair_rows(const int64_t* positive, const int64_t* excluded, int64_t count, int64_t total,
-                                 int64_t columns, Pairing to, unsigned* peak) {
+static __global__ void __launch_bounds__(kPackThreads)
+    pair_rows(const int64_t* positive, const int64_t* excluded, int64_t count, int64_t total, int64_t columns,
+              Pairing to, unsigned* peak) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i == 0) *peak = 0;
   if (i >= total) return;
