@@ -7,7 +7,10 @@
 
 namespace dssl {
 
-DSSL_HD int64_t tile_edge(int64_t side, int64_t grid, int64_t i) { return side * i / grid; }
+template <class Int>
+DSSL_HD Int tile_edge(Int side, Int grid, Int i) {
+  return side * i / grid;
+}
 
 struct Tile {
   int64_t top, left, height, width;

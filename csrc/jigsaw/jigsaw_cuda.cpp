@@ -23,6 +23,9 @@ Tensor jigsaw_cuda(Tensor images, int64_t grid, Tensor permutation) {
   Tensor out = torch::stable::empty_like(images);
   if (images.numel() == 0) return out;
   const int64_t element = static_cast<int64_t>(images.element_size());
+  // The kernel counts strips, places along a side times grid, and the bytes of a row in 32 bits.
+  const int64_t largest = std::max({H * grid, W * grid, B * C * grid, W * C * element});
+  require(largest < (int64_t{1} << 31), "jigsaw: images are too large for the CUDA kernel: ", largest, " of 2^31 - 1");
   jigsaw_launch(images.const_data_ptr(), out.mutable_data_ptr(), permutation.const_data_ptr<int64_t>(), B,
                 planar ? C : 1, H, W, planar ? element : C * element, grid, current_stream(images));
   return out;

@@ -1,13 +1,19 @@
 """Every kind of bug that the emulator is there for, planted and reported at its line, whatever the order of threads."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from emulator import HERE, ORDERS, SANITIZED, Emulated, EmulatorError
+from emulator.sanitize import environment
 
 SOURCE = HERE / "kernels" / "bugs.cu"
+TEXT = SOURCE.read_text()
+DECLARED = re.sub(r"LAUNCHED\w*\((\w+)\)", r"void launch_\1(float* x, cudaStream_t stream)", TEXT)
 MARKED = re.compile(r"//\s*BUG (\w+)")
 BUGS = {
     "missing_barrier": "reads 4 bytes at .* of shared memory that no thread has written",  # yet
@@ -37,10 +43,7 @@ WATCHED = [name for name, text in BUGS.items() if re.match("race|.*no thread has
 
 @pytest.fixture(scope="module")
 def bugs():
-    return Emulated(SOURCE, re.sub(r"LAUNCHED\w*\((\w+)\)", r"void launch_\1(float* x, cudaStream_t stream)", TEXT))
-
-
-TEXT = SOURCE.read_text()
+    return Emulated(SOURCE, DECLARED)
 
 
 def marked_lines(name):
@@ -75,6 +78,25 @@ def buffer():
 
 def test_every_planted_bug_is_expected():
     assert {name for name in MARKED.findall(TEXT)} == set(BUGS)
+
+
+RUN_SANITIZED = """
+import torch
+from emulator import Emulated
+from emulator.test_bugs import SOURCE, DECLARED
+Emulated(SOURCE, DECLARED).launch_beyond_the_buffer(torch.zeros(126))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SANITIZED, reason="this runs in a process that the sanitizer is not in")
+def test_address_sanitizer_ends_the_process_at_the_line():
+    settings = environment() | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
+    answer = subprocess.run([sys.executable, "-c", RUN_SANITIZED], env=settings, capture_output=True, text=True)
+    assert answer.returncode != 0
+    assert "AddressSanitizer: heap-buffer-overflow" in answer.stderr
+    (line,) = marked_lines("beyond_the_buffer")
+    assert re.search(rf"#0 .*beyond_the_buffer.*bugs\.cu:{line}", answer.stderr), answer.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,117 @@
+"""Every kernel compiles for every architecture, without warnings and without spills, as docs/kernels.md says."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from cuda_gate import LIMITS, PAGE, Kernel, all_kernels, compile_kernels, page, short_name
+
+from dssl_ops import _build, _build_cuda
+
+SOURCES = sorted(_build.SOURCE_ROOT.glob("*/*_cuda.cu"))
+ROOMS = [source.parent.name for source in SOURCES]
+pytestmark = pytest.mark.skipif(_build_cuda.toolkit() is None, reason="no nvcc")
+# Instructions that the compiled code of a kernel must hold (sm_90): accesses of 16 bytes, tensor cores.
+INSTRUCTIONS = {"jigsaw::move_tiles<uint4>": ("LDG.E.128", "STG.E.128")}
+
+
+def complaints(kernels):
+    spilling = [
+        f"{kernel.name} spills {kernel.spilled} bytes on {kernel.architecture}" for kernel in kernels if kernel.spilled
+    ]
+    unbounded = [f"{kernel.name} has no __launch_bounds__" for kernel in kernels if not kernel.threads]
+    return spilling + unbounded
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=ROOMS)
+def test_compiles_for_one_architecture_without_spills(source, tmp_path):
+    kernels = compile_kernels(source, ("9.0",), tmp_path)
+    assert kernels and complaints(kernels) == []
+
+
+@pytest.mark.slow
+def test_compiles_for_all_and_the_page_is_up_to_date():
+    kernels = all_kernels()
+    assert {kernel.architecture for kernel in kernels} == set(_build_cuda.ARCHITECTURES)
+    assert complaints(kernels) == []
+    if _build_cuda.nvcc_version() in PAGE.read_text():  # another compiler counts other registers
+        assert page(kernels) == PAGE.read_text(), "run python tests/cuda_gate.py"
+
+
+def test_a_spill_and_a_missing_bound_are_complained_about(tmp_path):
+    source = tmp_path / "spill.cu"
+    source.write_text(
+        """__global__ void __launch_bounds__(1024, 2) spills(float* x) {
+          float values[64];
+          #pragma unroll
+          for (int i = 0; i < 64; ++i) values[i] = x[i * 1024 + threadIdx.x];
+          __syncthreads();
+          #pragma unroll
+          for (int i = 0; i < 64; ++i) x[(63 - i) * 1024 + threadIdx.x] = values[i] * values[(i * 7) % 64];
+        }
+        __global__ void unbounded(float* x) { x[threadIdx.x] = 1; }
+        """
+    )
+    spilling, unbounded = complaints(compile_kernels(source, ("9.0",), tmp_path))
+    assert spilling.startswith("spills spills") and spilling.endswith("bytes on 9.0")
+    assert unbounded == "unbounded has no __launch_bounds__"
+
+
+def test_warnings_are_errors(tmp_path):
+    source = tmp_path / "unused.cu"
+    source.write_text("__global__ void __launch_bounds__(32) f(float* x) { int unused = 3; x[0] = 1; }")
+    with pytest.raises(RuntimeError, match="unused"):
+        compile_kernels(source, ("9.0",), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "architecture, threads, registers, shared, percent",
+    [
+        ("9.0", 256, 32, 0, 100),
+        ("9.0", 256, 33, 0, 75),  # registers are given out by 8: 40 x 256 x 6 blocks fit 65536
+        ("8.6", 1024, 32, 0, 66),  # one block of 1024 in 1536 threads
+        ("9.0", 128, 32, 100 * 1024, 12),  # two blocks in 228 KiB
+        ("7.5", 64, 16, 0, 100),
+    ],
+)
+def test_occupancy(architecture, threads, registers, shared, percent):
+    assert Kernel("", architecture, threads, registers, shared, 0).occupancy == percent
+    assert set(LIMITS) == set(_build_cuda.ARCHITECTURES)
+
+
+@pytest.mark.parametrize(
+    "mangled, name",
+    [
+        ("_ZN4dssl6jigsaw12_GLOBAL__N_110move_tilesI5uint4EEvPKT_PS4_PKlNS1_6StripsE", "jigsaw::move_tiles<uint4>"),
+        ("_Z6spillsPf", "spills"),
+    ],
+)
+def test_names_are_short(mangled, name):
+    assert short_name(mangled) == name
+
+
+def disassembler():
+    """cuobjdump of the toolkit, or Triton's."""
+    folders = [_build_cuda.toolkit() / "bin"]
+    try:
+        import triton
+
+        folders.append(Path(triton.__file__).parent / "backends" / "nvidia" / "bin")
+    except ImportError:
+        pass
+    return next((folder / "cuobjdump" for folder in folders if (folder / "cuobjdump").exists()), None)
+
+
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_machine_code_holds_what_it_was_written_for(name):
+    program = disassembler()
+    if program is None:
+        pytest.skip("no cuobjdump: neither in the CUDA toolkit nor in Triton")
+    room = name.partition("::")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        compile_kernels(_build.SOURCE_ROOT / room / f"{room}_cuda.cu", ("9.0",), Path(folder))
+        (cubin,) = Path(folder).glob("*.cubin")
+        listing = subprocess.run([program, "-sass", cubin], capture_output=True, text=True, check=True).stdout
+    functions = {short_name(part.split()[0]): part for part in listing.split("Function : ")[1:]}
+    assert [wanted for wanted in INSTRUCTIONS[name] if wanted not in functions[name]] == []
