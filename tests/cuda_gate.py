@@ -122,6 +122,12 @@ def all_kernels(architectures: tuple[str, ...] = _build_cuda.ARCHITECTURES) -> l
     return kernels
 
 
+def complaints(kernels: list[Kernel]) -> list[str]:
+    spilling = [f"{one.name} spills {one.spilled} bytes on {one.architecture}" for one in kernels if one.spilled]
+    unbounded = [f"{one.name} has no __launch_bounds__" for one in kernels if not one.threads]
+    return spilling + unbounded
+
+
 def cells(kernel: Kernel) -> str:
     return f"{kernel.registers} ({kernel.occupancy} %)"
 
@@ -143,5 +149,7 @@ def page(kernels: list[Kernel]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(all_kernels()))
+    compiled = all_kernels()
+    if wrong := complaints(compiled):
+        raise SystemExit("\n".join(wrong))
+    PAGE.write_text(page(compiled))

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from cuda_gate import LIMITS, PAGE, Kernel, all_kernels, compile_kernels, page, short_name
+from cuda_gate import LIMITS, PAGE, Kernel, all_kernels, compile_kernels, complaints, page, short_name
 
 from dssl_ops import _build, _build_cuda
 
@@ -14,14 +14,6 @@ ROOMS = [source.parent.name for source in SOURCES]
 pytestmark = pytest.mark.skipif(_build_cuda.toolkit() is None, reason="no nvcc")
 # Instructions that the compiled code of a kernel must hold (sm_90): accesses of 16 bytes, tensor cores.
 INSTRUCTIONS = {"jigsaw::move_tiles<uint4>": ("LDG.E.128", "STG.E.128")}
-
-
-def complaints(kernels):
-    spilling = [
-        f"{kernel.name} spills {kernel.spilled} bytes on {kernel.architecture}" for kernel in kernels if kernel.spilled
-    ]
-    unbounded = [f"{kernel.name} has no __launch_bounds__" for kernel in kernels if not kernel.threads]
-    return spilling + unbounded
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=ROOMS)
