@@ -1,4 +1,5 @@
 // Steps that move pixels or filter them with their neighbours: flips, tiles, warps, sharpness, cutout.
+#include "../common/tile_mover.h"
 #include "canvas.h"
 
 namespace dssl::augment {
@@ -14,14 +15,8 @@ void Canvas::flip() {
 
 void Canvas::jigsaw(const double* permutation, int64_t grid) {
   uint8_t* out = writable(area());
-  for (int64_t k = 0; k < grid * grid; ++k) {
-    const Tile to = tile_at(size_.height, size_.width, grid, k);
-    const Tile from = tile_at(size_.height, size_.width, grid, static_cast<int64_t>(permutation[k]));
-    for (int c = 0; c < channels_; ++c)
-      for (int64_t y = 0; y < to.height; ++y)
-        std::memcpy(out + c * area() + (to.top + y) * size_.width + to.left,
-                    plane(c) + (from.top + y) * size_.width + from.left, to.width);
-  }
+  const TileMover mover(size_.height, size_.width, grid, 1);
+  mover.permute(permutation, reinterpret_cast<const char*>(pixels_), reinterpret_cast<char*>(out), channels_);
   replace(out, true);
 }
 

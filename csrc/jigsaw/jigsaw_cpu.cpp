@@ -2,11 +2,11 @@
 #include "jigsaw.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 
 #include "../common/checks.h"
 #include "../common/pages.h"
+#include "../common/tile_mover.h"
 
 namespace dssl::jigsaw {
 namespace {
@@ -21,21 +21,6 @@ Layout layout_of(const Tensor& images) {
   if (images.is_contiguous()) return {C, H, W, element};
   require(is_channels_last(images), "jigsaw: images must be contiguous or channels_last");
   return {1, H, W, C * element};
-}
-
-void permute_image(const Layout& layout, int64_t grid, const int64_t* source, const char* from, char* to) {
-  for (int64_t plane = 0; plane < layout.planes; ++plane) {
-    const int64_t offset = plane * layout.height * layout.width;
-    for (int64_t k = 0; k < grid * grid; ++k) {
-      const Tile tile = tile_at(layout.height, layout.width, grid, k);
-      const Tile origin = tile_at(layout.height, layout.width, grid, source[k]);
-      for (int64_t y = 0; y < tile.height; ++y) {
-        const RowCopy row = row_copy(tile, origin, y, layout.width);
-        std::memcpy(to + (offset + row.to) * layout.pixel, from + (offset + row.from) * layout.pixel,
-                    row.count * layout.pixel);
-      }
-    }
-  }
 }
 
 void check_permutations(const Tensor& permutation, const Layout& layout, int64_t grid) {
@@ -66,11 +51,12 @@ Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
   const char* from = static_cast<const char*>(images.const_data_ptr());
   char* to = static_cast<char*>(out.mutable_data_ptr());
   const int64_t* source = permutation.const_data_ptr<int64_t>();
+  const TileMover mover(layout.height, layout.width, grid, layout.pixel);
   torch::stable::parallel_for(0, images.size(0), std::max<int64_t>(1, (1 << 20) / std::max<int64_t>(1, bytes)),
                               [&](int64_t begin, int64_t end) {
                                 for (int64_t b = begin; b < end; ++b)
-                                  permute_image(layout, grid, source + b * grid * grid, from + b * bytes,
-                                                to + b * bytes);
+                                  mover.permute(source + b * grid * grid, from + b * bytes, to + b * bytes,
+                                                layout.planes);
                               });
   return out;
 }
