@@ -242,6 +242,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
-  m.impl("augment", TORCH_BOX(&dssl::augment::augment_cpu));
-  m.impl("augment_drawn", TORCH_BOX(&dssl::augment::augment_drawn_cpu));
+  m.impl("augment", dssl::boxed<&dssl::augment::augment_cpu>);
+  m.impl("augment_drawn", dssl::boxed<&dssl::augment::augment_drawn_cpu>);
 }

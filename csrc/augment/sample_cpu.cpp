@@ -64,4 +64,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
       "(Tensor opcodes, Tensor step_offsets, Tensor values, Tensor value_offsets)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) { m.impl("augment_sample", TORCH_BOX(&dssl::augment::augment_sample_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
+  m.impl("augment_sample", dssl::boxed<&dssl::augment::augment_sample_cpu>);
+}

@@ -228,6 +228,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
-  m.impl("barlow_twins", TORCH_BOX(&dssl::barlow_twins::barlow_twins_cpu));
-  m.impl("barlow_twins_backward", TORCH_BOX(&dssl::barlow_twins::barlow_twins_backward_cpu));
+  m.impl("barlow_twins", dssl::boxed<&dssl::barlow_twins::barlow_twins_cpu>);
+  m.impl("barlow_twins_backward", dssl::boxed<&dssl::barlow_twins::barlow_twins_backward_cpu>);
 }

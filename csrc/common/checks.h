@@ -6,27 +6,76 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
-#include <sstream>
+#include <initializer_list>
 #include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
 
 namespace dssl {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+// One part of an error message, a text or a number. Streams would cost every translation unit compile time.
+struct Part {
+  Part(const char* part) : text(part) {}
+  Part(const std::string& part) : text(part.c_str()) {}
+  Part(int part) : Part(static_cast<long>(part)) {}
+  Part(long part) : text(nullptr), number(part) {}
+  Part(unsigned long part) : Part(static_cast<long>(part)) {}
+
+  const char* text;
+  long number = 0;
+};
+
 // Raises RuntimeError with the parts as one line. torch's own check would add a function name and a path of this
 // machine.
-template <class... Parts>
-[[noreturn]] void refuse(const Parts&... parts) {
-  std::ostringstream line;
-  (line << ... << parts);
-  throw std::runtime_error(line.str());
+[[noreturn, gnu::cold]] inline void refuse_parts(std::initializer_list<Part> parts) {
+  std::string line;
+  for (const Part& part : parts) line += part.text ? std::string(part.text) : std::to_string(part.number);
+  throw std::runtime_error(line);
 }
 
 template <class... Parts>
-void require(bool holds, const Parts&... parts) {
-  if (!holds) refuse(parts...);
+[[noreturn]] void refuse(Parts... parts) {
+  refuse_parts({parts...});
 }
+
+template <class... Parts>
+void require(bool holds, Parts... parts) {
+  if (!holds) refuse_parts({parts...});
+}
+
+// boxed<&f> is f as the dispatcher calls it, arguments and results on a stack. TORCH_BOX does the same by way of tuples
+// of everything, and takes the compiler half a second for each function.
+template <auto function>
+struct Boxed;
+
+template <class Result, class... Arguments, Result (*function)(Arguments...)>
+struct Boxed<function> {
+  static void call(StableIValue* stack, uint64_t arguments, uint64_t) {
+    require(arguments == sizeof...(Arguments), "a schema and its function differ in their arguments");
+    apply(stack, std::index_sequence_for<Arguments...>());
+  }
+
+ private:
+  template <size_t... I>
+  static void apply(StableIValue* stack, std::index_sequence<I...>) {
+    if constexpr (std::is_void_v<Result>)
+      function(torch::stable::detail::to<Arguments>(stack[I])...);
+    else
+      put(stack, function(torch::stable::detail::to<Arguments>(stack[I])...));
+  }
+  static void put(StableIValue* stack, const Tensor& result) { stack[0] = torch::stable::detail::from(result); }
+  template <class... Results>
+  static void put(StableIValue* stack, const std::tuple<Results...>& results) {
+    std::apply([&](const Results&... result) { ((*stack++ = torch::stable::detail::from(result)), ...); }, results);
+  }
+};
+
+template <auto function>
+constexpr auto boxed = Boxed<function>::call;
 
 inline void check_cpu(const Tensor& tensor, const char* op, const char* name) {
   require(tensor.device().type() == torch::headeronly::DeviceType::CPU, op, ": ", name, " must be a CPU tensor");

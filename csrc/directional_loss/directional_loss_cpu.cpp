@@ -167,6 +167,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
-  m.impl("directional_loss", TORCH_BOX(&dssl::directional_loss::directional_loss_cpu));
-  m.impl("directional_loss_backward", TORCH_BOX(&dssl::directional_loss::directional_loss_backward_cpu));
+  m.impl("directional_loss", dssl::boxed<&dssl::directional_loss::directional_loss_cpu>);
+  m.impl("directional_loss_backward", dssl::boxed<&dssl::directional_loss::directional_loss_backward_cpu>);
 }

@@ -66,4 +66,4 @@ Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) { m.def("jigsaw(Tensor images, int grid, Tensor permutation) -> Tensor"); }
 
-STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) { m.impl("jigsaw", TORCH_BOX(&dssl::jigsaw::jigsaw_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) { m.impl("jigsaw", dssl::boxed<&dssl::jigsaw::jigsaw_cpu>); }

@@ -239,6 +239,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
-  m.impl("nt_xent", TORCH_BOX(&dssl::nt_xent::nt_xent_cpu));
-  m.impl("nt_xent_backward", TORCH_BOX(&dssl::nt_xent::nt_xent_backward_cpu));
+  m.impl("nt_xent", dssl::boxed<&dssl::nt_xent::nt_xent_cpu>);
+  m.impl("nt_xent_backward", dssl::boxed<&dssl::nt_xent::nt_xent_backward_cpu>);
 }
