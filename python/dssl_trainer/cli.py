@@ -5,6 +5,7 @@ import dataclasses
 import os
 import sys
 
+from . import after
 from .config import LAYOUTS, Config, TrainerError, override, show, unknown
 from .interruption import Interrupted
 from .presets import ABOUT, GIVEN, PRESETS
@@ -45,6 +46,7 @@ def parser():
     add_show(commands)
     add_views(commands)
     add_demo(commands)
+    after.add_evaluate(commands)
     return root
 
 

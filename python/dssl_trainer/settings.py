@@ -4,6 +4,8 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import subprocess
+from pathlib import Path
 
 import torch
 
@@ -26,6 +28,7 @@ def origin(config):
 def write(path, config, origin, about):
     """config.json: every setting with its value and origin, versions, and the data."""
     versions = {"python": platform.python_version(), "torch": torch.__version__, "dssl_ops": installed_version()}
+    versions["commit"] = commit()
     record = {"settings": as_dict(config), "origin": origin, "versions": versions, "data": about}
     with replacing(path, "w") as file:
         file.write(json.dumps(record, indent=2) + "\n")
@@ -45,3 +48,16 @@ def installed_version():
         return importlib.metadata.version("dssl_ops")
     except importlib.metadata.PackageNotFoundError:
         return "source tree"
+
+
+def commit():
+    """Of the source tree that this runs from, with -dirty where files were changed; None when installed elsewhere."""
+    tree = Path(__file__).resolve().parents[2]
+    if not (tree / ".git").exists():
+        return None
+    command = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
