@@ -20,6 +20,9 @@ FLAGS = (
     "-std=c++20",
     "--fmad=false",  # as -ffp-contract=off on the CPU: the same bits; kernels say fmaf where they mean it
     "-Werror=all-warnings",
+    # torch's builder takes the half types' conversions and operators away; kernels use the conversions.
+    "-U__CUDA_NO_HALF_CONVERSIONS__",
+    "-U__CUDA_NO_BFLOAT16_CONVERSIONS__",
 )
 # What the sources are held to compile for; any other that nvcc knows may be asked for.
 ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
