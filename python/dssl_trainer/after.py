@@ -1,4 +1,4 @@
-"""The commands of `dssl` for runs that are there: evaluate."""
+"""The commands of `dssl` for runs that are there: evaluate, export."""
 
 ABOUT_RUN = "folder of a run (`dssl train --out`), or one of its checkpoint files"
 
@@ -34,3 +34,19 @@ def run_evaluate(options):
     print(results[0]["run"])
     for result in results:
         print(f"{describe(result)}\n{'':11}{result['file']}")
+
+
+def add_export(commands):
+    about = "Write a run's encoder for another library, which loads it strictly; prints how."
+    command = commands.add_parser("export", help="the encoder for torchvision, timm or detectron2", description=about)
+    command.add_argument("run_place", metavar="RUN", help=ABOUT_RUN)
+    command.add_argument("--to", required=True, metavar="NAME", help="torchvision, timm or detectron2")
+    command.add_argument("--out", metavar="FILE", help="[<encoder>-<NAME>.pth or .pkl beside the checkpoint]")
+    command.set_defaults(run=run_export)
+
+
+def run_export(options):
+    from .export import export
+
+    path, how = export(options.run_place, options.to, options.out)
+    print(f"{path}\n{how}")

@@ -47,6 +47,7 @@ def parser():
     add_views(commands)
     add_demo(commands)
     after.add_evaluate(commands)
+    after.add_export(commands)
     return root
 
 
