@@ -1,15 +1,18 @@
-"""DSSL's four terms at B = 512, D = 2,048: ours against eager, torch.compile and lightly where installed.
+"""DSSL's four terms at D = 2,048: ours against eager, torch.compile and lightly where installed.
 
-"copy" writes what the loss must write at least, a gradient for each of the four predictions, from memory as it comes.
+python -m benchmarks.bench_directional_loss [--quick] [B ...]        all of it: about a minute on two idle cores
+
+"copy" writes what the loss must write at least, a gradient for each of the four predictions: to memory as it comes, as
+every loss has to, and "copy, warm" to memory that was written before.
 """
 
 import torch
-from harness import compare_and_time, installed
 from torch.nn import functional as F
 
+from benchmarks.harness import compare_and_time, sizes, version
 from dssl_ops import directional_loss
 
-EDGES = ((0, 1), (1, 0), (2, 0), (3, 1))
+WIDTH, EDGES = 2048, ((0, 1), (1, 0), (2, 0), (3, 1))
 
 
 def ours(*views):
@@ -21,27 +24,30 @@ def dense(*views):
     return -0.5 * sum((p[i] * t[j]).sum(1).mean() for i, j in EDGES)
 
 
-class Copy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, *views):
-        ctx.save_for_backward(*views[:4])
-        return views[0].new_zeros(())
-
-    @staticmethod
-    def backward(ctx, upstream):
-        return *(view.clone() for view in ctx.saved_tensors), None, None
-
-
-def make():
-    return [torch.randn(512, 2048, requires_grad=i < 4) for i in range(6)]
-
-
-if __name__ == "__main__":
-    providers = {"dssl_ops": ours, "eager": dense, "compile": torch.compile(dense)}
-    if installed("lightly"):
+def implementations():
+    yield "dssl_ops", ours
+    yield "eager", dense
+    yield "compile", torch.compile(dense)
+    if found := version("lightly"):
         from lightly.loss import NegativeCosineSimilarity
 
         cosine = NegativeCosineSimilarity()
-        providers["lightly"] = lambda *v: 0.5 * sum(cosine(v[i], v[4 + j].detach()) for i, j in EDGES)
-    compare_and_time("directional_loss", "4x512x2048", make, providers, rounds=40)
-    compare_and_time("directional_loss", "4x512x2048", make, {"copy": Copy.apply}, rounds=40)
+        yield f"lightly {found}", lambda *v: 0.5 * sum(cosine(v[i], v[4 + j].detach()) for i, j in EDGES)
+
+
+def views(rows, count=6):
+    """Four predictions, two targets."""
+    return [torch.randn(rows, WIDTH, requires_grad=count == 6 and i < 4) for i in range(count)]
+
+
+if __name__ == "__main__":
+    directional_loss(torch.ones(4, 1, 2), torch.ones(2, 1, 2))  # builds
+    for b in sizes([64, 512]):
+        shape, rounds = f"4x{b}x{WIDTH}", 40
+        compare_and_time("directional_loss", shape, lambda b=b: views(b), dict(implementations()), rounds)
+        kept = torch.zeros(4, b, WIDTH)
+        copies = {
+            "copy": lambda *v: torch.stack(v),
+            "copy, warm": lambda *v, kept=kept: torch.stack(v, out=kept),
+        }
+        compare_and_time("directional_loss", shape, lambda b=b: views(b, count=4), copies, rounds)
