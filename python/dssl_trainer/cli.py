@@ -48,6 +48,7 @@ def parser():
     add_demo(commands)
     after.add_evaluate(commands)
     after.add_export(commands)
+    after.add_detect(commands)
     return root
 
 
