@@ -63,6 +63,18 @@ def test_equals_cut_and_joined_tiles(dtype, memory_format, implementation):
 
 
 @needs_native
+@pytest.mark.parametrize(("dtype", "width"), [(torch.uint8, 32), (torch.bfloat16, 16), (torch.float64, 4)], ids=str)
+@pytest.mark.parametrize("height", [4, 8, 12, 20, 32, 40])
+def test_tiles_of_eight_bytes_a_row(dtype, width, height):
+    """The case of registers, at heights of a tile that fill them and that do not; every tile visits every place."""
+    rng = np.random.default_rng(2)
+    images = torch.from_numpy(rng.integers(0, 256, (48, 3, height, width))).to(dtype)
+    shifts = (torch.arange(16) + torch.arange(16)[:, None]) % 16
+    permutation = torch.cat([shifts, draw_permutations(rng, 32, height, width, 4)])
+    assert torch.equal(jigsaw(images, 4, permutation), jigsaw_reference(images, 4, permutation))
+
+
+@needs_native
 def test_strided_images_and_permutations():
     rng = np.random.default_rng(1)
     images = torch.rand(6, 3, 20, 24)[::2, :, 2:18, ::2]
