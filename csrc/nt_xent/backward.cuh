@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(kPackThreads)
 static __global__ void __launch_bounds__(kReduceThreads)
     differentiate_temperature(const double* along, int64_t count, double share, const double* temperature,
                               double* out) {
-  const double sum = block_sum(along, count);
+  const double sum = block_sum(count, [=](int64_t i) { return along[i]; });
   if (threadIdx.x == 0) *out = -sum * share / *temperature;
 }
 
