@@ -9,7 +9,7 @@ from emulator import ORDERS, emulated
 CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}  # csrc/common/dtype.h
 # Relative errors of loss and gradients on the same rounded inputs. Cosines are float32 sums of exact products, wrong by
 # up to 2^-22 or so, which a temperature of 0.5 doubles. On tensor cores slopes are rounded to the inputs' type before
-# they multiply rows, and gradients once more when they are written: an entry errs by 2^-8 (bfloat16) or 2^-11 each time,
+# they multiply rows, and gradients once more when they are written: entries err by 2^-8 (bfloat16) or 2^-11 each time,
 # the norm of a matrix by about half of that. tf32 rounds both operands of both products by up to 2^-11.
 BOUNDS = {torch.float64: (1e-13, 1e-12), torch.float32: (2e-6, 4e-6)}
 BOUNDS |= {torch.bfloat16: (2e-6, 2 * 2**-9), torch.float16: (2e-6, 2 * 2**-12), "tf32": (2 * 2**-11, 8 * 2**-11)}
