@@ -52,8 +52,9 @@ class NoCompiler(RuntimeError):
 
 
 def sources() -> list[Path]:
-    """The translation units; headers are found through them."""
-    return [SOURCE_ROOT / "core.cpp", *sorted(SOURCE_ROOT.glob("*/*_cpu.cpp"))]
+    """The translation units, largest first: a long one begun last would keep one core waiting for the other."""
+    found = [SOURCE_ROOT / "core.cpp", *SOURCE_ROOT.glob("*/*_cpu.cpp")]
+    return sorted(found, key=lambda path: (-path.stat().st_size, path))
 
 
 def sources_hash(*suffixes: str) -> str:

@@ -29,17 +29,17 @@ Narrow types_of(const Tensor& tensor, Rows& rows) {
     case ScalarType::Double: return fill_in<double>(rows);
     case ScalarType::Half: return fill_in<c10::Half>(rows);
     case ScalarType::BFloat16: return fill_in<c10::BFloat16>(rows);
-    default: STD_TORCH_CHECK(false, "barlow_twins: dtype must be float32, float64, bfloat16 or float16");
+    default: refuse("barlow_twins: dtype must be float32, float64, bfloat16 or float16");
   }
 }
 
 Rows rows_of(const Tensor& tensor, const Tensor& like) {
   check_cpu(tensor, "barlow_twins", "both views");
-  STD_TORCH_CHECK(tensor.dim() == 2 && like.dim() == 2 && tensor.size(0) == like.size(0) &&
-                      tensor.size(1) == like.size(1) && tensor.scalar_type() == like.scalar_type(),
-                  "barlow_twins: views must be (N, D) of one dtype");
-  STD_TORCH_CHECK(tensor.size(0) > 0 && tensor.size(1) > 0, "barlow_twins: views must not be empty");
-  STD_TORCH_CHECK(tensor.size(1) <= 1 || tensor.stride(1) == 1, "barlow_twins: rows must be dense");
+  require(tensor.dim() == 2 && like.dim() == 2 && tensor.size(0) == like.size(0) && tensor.size(1) == like.size(1) &&
+              tensor.scalar_type() == like.scalar_type(),
+          "barlow_twins: views must be (N, D) of one dtype");
+  require(tensor.size(0) > 0 && tensor.size(1) > 0, "barlow_twins: views must not be empty");
+  require(tensor.size(1) <= 1 || tensor.stride(1) == 1, "barlow_twins: rows must be dense");
   Rows rows;
   types_of(tensor, rows);
   rows.count = tensor.size(0), rows.width = tensor.size(1);
@@ -187,8 +187,7 @@ std::tuple<Tensor, Tensor> backward(const Tensor& z_a, const Tensor& z_b, const 
   const Panels<T> y = standardise<T>(b, of.mean_b, of.inverse_b, parallel);
   const bool by_rows = through_rows(a.count, a.width);
   check_dense(matrices, "barlow_twins_backward", "matrices", kScalar<T>, 1);
-  STD_TORCH_CHECK(matrices.size(0) == matrix_size(a.count, a.width),
-                  "barlow_twins_backward: matrices have the wrong size");
+  require(matrices.size(0) == matrix_size(a.count, a.width), "barlow_twins_backward: matrices have the wrong size");
   const T* gram_a = matrices.const_data_ptr<T>();
   const T* gram_b = gram_a + x.padded_rows * x.padded_rows;
   const Cross<T> c{const_cast<T*>(gram_a), x.padded_width};
@@ -208,8 +207,8 @@ std::tuple<Tensor, Tensor> backward(const Tensor& z_a, const Tensor& z_b, const 
 std::tuple<Tensor, Tensor> barlow_twins_backward_cpu(Tensor z_a, Tensor z_b, Tensor matrices, Tensor features,
                                                      Tensor upstream, double lambd, double scale) {
   check_dense(features, "barlow_twins_backward", "features", ScalarType::Double, 2);
-  STD_TORCH_CHECK(z_a.dim() == 2 && features.size(0) == 5 && features.size(1) == z_a.size(1),
-                  "barlow_twins_backward: features must be (5, D)");
+  require(z_a.dim() == 2 && features.size(0) == 5 && features.size(1) == z_a.size(1),
+          "barlow_twins_backward: features must be (5, D)");
   check_dense(upstream, "barlow_twins_backward", "upstream", ScalarType::Double, 0);
   const Features of(const_cast<double*>(features.const_data_ptr<double>()), z_a.size(1));
   const bool wide = z_a.scalar_type() == ScalarType::Double;
