@@ -79,9 +79,9 @@ def output(
     )
     if out is None:
         if memory_format == torch.contiguous_format:
-            return torch.empty(shape, dtype=dtype)
+            return torch.empty(shape, dtype=dtype, device="cpu")
         views, batch, channels, height, width = shape
-        return torch.empty((views, batch, height, width, channels), dtype=dtype).permute(0, 1, 4, 2, 3)
+        return torch.empty((views, batch, height, width, channels), dtype=dtype, device="cpu").permute(0, 1, 4, 2, 3)
     require(
         memory_format == torch.contiguous_format,
         f"{op}: out says its own memory format; got memory_format {memory_format} besides",
@@ -92,6 +92,8 @@ def output(
     require(dense, f"{op}: every view of out must be contiguous or channels_last; got strides {out.stride()}")
     require(not out.requires_grad, f"{op}: out must not require a gradient; got one that does")
     require(not source.overlaps(out), f"{op}: out must not share memory with the images; got one that does")
+    if not out.is_inference():  # a backward that kept what is now overwritten shall say so
+        torch.autograd.graph.increment_version(out)
     return out
 
 
@@ -156,7 +158,7 @@ def _rows(name: str, values, batch: int) -> np.ndarray:
     if values is None:
         return np.zeros((batch, 0))
     try:
-        array = torch.as_tensor(values).detach().cpu().to(torch.float64).numpy()
+        array = torch.as_tensor(values, device="cpu").detach().to(torch.float64).numpy()
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"image_op: values of {name} must be numbers; got {values!r}") from None
     if array.ndim == 1:
@@ -223,8 +225,8 @@ def _one_step_program(name: str, rows: np.ndarray, height: int, width: int) -> P
     values = np.concatenate([rows, np.zeros((batch, 1))], axis=1)  # the zero: Emit(0)
     lengths = np.tile([count, 1], batch)
     return Program(
-        torch.tensor([OPCODES[name], OPCODES["Emit"]], dtype=torch.int32).repeat(batch),
-        torch.arange(batch + 1) * 2,
+        torch.tensor([OPCODES[name], OPCODES["Emit"]], dtype=torch.int32, device="cpu").repeat(batch),
+        torch.arange(batch + 1, device="cpu") * 2,
         torch.from_numpy(values.ravel()),
         torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
         1,
@@ -241,12 +243,12 @@ def normalization_table(
     Each operation is rounded on its own, as torchvision's ToDtype(scale=True) and Normalize do, bit for bit.
     One mean and std serve all channels. Raises ValueError where their number does not fit.
     """
-    mean, std = (torch.tensor(numbers, dtype=torch.float32).reshape(-1, 1) for numbers in (mean, std))
+    mean, std = (torch.tensor(row, dtype=torch.float32, device="cpu").reshape(-1, 1) for row in (mean, std))
     require(
         len(mean) == len(std) and len(mean) in (1, channels),
         f"Normalize: mean and std must have {channels} numbers each; got {len(mean)} and {len(std)}",
     )
-    scaled = torch.arange(256, dtype=torch.float32).expand(channels, 256) * (1.0 / 255.0)
+    scaled = torch.arange(256, dtype=torch.float32, device="cpu").expand(channels, 256) * (1.0 / 255.0)
     return ((scaled - mean) / std).to(dtype)
 
 

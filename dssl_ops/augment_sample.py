@@ -65,10 +65,10 @@ def augment_sample_reference(
             value_offsets.append(len(values))
         step_offsets.append(len(opcodes))
     return (
-        torch.tensor(opcodes, dtype=torch.int32),
-        torch.tensor(step_offsets, dtype=torch.int64),
-        torch.tensor(values, dtype=torch.float64),
-        torch.tensor(value_offsets, dtype=torch.int64),
+        torch.tensor(opcodes, dtype=torch.int32, device="cpu"),
+        torch.tensor(step_offsets, dtype=torch.int64, device="cpu"),
+        torch.tensor(values, dtype=torch.float64, device="cpu"),
+        torch.tensor(value_offsets, dtype=torch.int64, device="cpu"),
     )
 
 

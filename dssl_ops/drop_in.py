@@ -8,7 +8,7 @@ for epoch in range(epochs):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class Collate:
 
     def __init__(self, transform: Callable, seed: int, memory_format: torch.memory_format = torch.contiguous_format):
         self.transform, self.seed, self.memory_format = transform, seed, memory_format
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64, device="cpu").share_memory_()
 
     @property
     def epoch(self) -> int:
@@ -56,7 +56,7 @@ class Collate:
 
     def set_epoch(self, epoch: int) -> None:
         """The views of the iterations that start from now on draw with this epoch, 0..2^32-1."""
-        require(0 <= epoch < 2**32, f"Collate: epoch must be in 0..2^32-1; got {epoch!r}")
+        require(isinstance(epoch, int) and 0 <= epoch < 2**32, f"Collate: epoch must be in 0..2^32-1; got {epoch!r}")
         self._epoch.fill_(epoch)
 
     def __call__(self, samples: Sequence[tuple[int, Any]]) -> Any:
@@ -66,13 +66,15 @@ class Collate:
             [images[place] for place in kept],
             seed=self.seed,
             epoch=self.epoch,
-            sample_ids=torch.tensor([ids[place] for place in kept], dtype=torch.int64),
+            sample_ids=[ids[place] for place in kept],
             memory_format=self.memory_format,
         )
-        if rests[0] is None:
+        rests = [rests[place] for place in kept or [0]]
+        alone = [rest is None for rest in rests]
+        require(all(alone) or not any(alone), "Collate: an image must come alone in all items or in none; got both")
+        if alone[0]:
             return views
-        rest = default_collate([rests[place] for place in kept or [0]])
-        return (views, *(part if kept else part[:0] for part in rest))
+        return (views, *(part if kept else _none_of(part) for part in default_collate(rests)))
 
 
 def _parts(sample: Any) -> tuple[int, Tensor | None, tuple | None]:
@@ -87,6 +89,15 @@ def _parts(sample: Any) -> tuple[int, Tensor | None, tuple | None]:
         f"{type(image).__name__}{PIL_HINT if hasattr(image, 'getbands') else ''}",
     )
     return index, image if image is None else image.as_subclass(Tensor), rest
+
+
+def _none_of(part: Any) -> Any:
+    """What default_collate made of one item's part, for no items."""
+    if isinstance(part, Mapping):
+        return {name: _none_of(value) for name, value in part.items()}
+    if isinstance(part, (list, tuple)) and not isinstance((*part, "")[0], (str, bytes)):
+        return [_none_of(value) for value in part]
+    return part[:0]
 
 
 class AsModule(torch.nn.Module):
@@ -107,7 +118,7 @@ class AsModule(torch.nn.Module):
 
     def get_extra_state(self) -> Tensor:
         """The number of calls: a tensor, as everything else in a state_dict, but never moved to a device."""
-        return torch.tensor(self.calls)
+        return torch.tensor(self.calls, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         self.calls = int(state)

@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import re
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -68,10 +69,10 @@ class ImageFiles(Dataset):
         require(
             not unknown, f"ImageFiles: class {(unknown or [''])[0]!r} in {where} is none of the {len(numbers)} given"
         )
-        self.labels = torch.tensor([numbers[name] for name in found])
+        self.labels = torch.tensor([numbers[name] for name in found], device="cpu")
         # One array of bytes: a million Python strings would be copied into every forked worker, count by count.
         self._paths = np.array([os.fsencode(name) for name in names])
-        self._reasons = torch.zeros(len(names), dtype=torch.uint8).share_memory_()
+        self._reasons = torch.zeros(len(names), dtype=torch.uint8, device="cpu").share_memory_()
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -85,7 +86,7 @@ class ImageFiles(Dataset):
             reason, words = bad.args
         if not self._reasons[index]:
             self._reasons[index] = reason
-            log.warning("skipped %s in %s, which %s: %s", self.path(index), self.root, REASONS[reason], words)
+            log.warning("skipped %s in %s, which %s: %s", self.path(index), self.root or ".", REASONS[reason], words)
         return None, label
 
     def path(self, index: int) -> str:
@@ -106,10 +107,7 @@ class ImageFiles(Dataset):
             below = f"{self.folder}/" if self.folder else ""
             yield from (name for name in self._opened().namelist() if name.startswith(below))
             return
-        start = os.path.join(self.root, self.folder)
-        os.stat(start)
-        for place, _, files in os.walk(start):
-            yield from (os.path.relpath(os.path.join(place, name), self.root) for name in files)
+        yield from (os.path.relpath(path, self.root) for path in _files(os.path.join(self.root, self.folder)))
 
     def _opened(self) -> zipfile.ZipFile:
         """The archive, opened by this process: processes that shared one would share its position in the file."""
@@ -123,7 +121,7 @@ class ImageFiles(Dataset):
     def _read(self, path: str) -> bytes:
         full = os.path.join(self.root, path)
         try:
-            size = self._opened().getinfo(path).file_size if self._zipped else os.path.getsize(full)
+            size = self._opened().getinfo(path).file_size if self._zipped else _size(full)
             if size > MAX_BYTES:
                 raise _Bad(TOO_LARGE, f"{size} bytes")
             return self._opened().read(path) if self._zipped else Path(full).read_bytes()
@@ -131,6 +129,23 @@ class ImageFiles(Dataset):
             raise _Bad(CORRUPT, error) from None
         except (OSError, RuntimeError, NotImplementedError, zlib.error, EOFError, KeyError, ValueError) as error:
             raise _Bad(UNREADABLE, error) from None
+
+
+def _files(place: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Every file below; links are followed, but none back to a folder above it. Folders that cannot be read raise."""
+    here = os.path.realpath(place)
+    if here in above:
+        return
+    with os.scandir(place) as entries:
+        for entry in entries:
+            yield from _files(entry.path, above | {here}) if entry.is_dir() else (entry.path,)
+
+
+def _size(path: str) -> int:
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no regular file")  # reading a pipe would wait for ever
+    return status.st_size
 
 
 def _classes(names: Sequence[str], alone: str) -> list[str]:

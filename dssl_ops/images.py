@@ -44,10 +44,11 @@ class RaggedImages:
         )
 
     @classmethod
-    def from_list(cls, images: Sequence[Tensor]) -> RaggedImages:
+    def from_list(cls, images: Iterable[Tensor]) -> RaggedImages:
         """Copy uint8 (C, H_i, W_i) CPU tensors into one buffer; an empty list counts as RGB."""
-        source = Source.of("RaggedImages", list(images))
-        ragged = cls(torch.empty(source.values(), dtype=torch.uint8), source.sizes(), source.channels)
+        images = list(images)
+        source = Source.of("RaggedImages", images)
+        ragged = cls(torch.empty(source.values(), dtype=torch.uint8, device="cpu"), source.sizes(), source.channels)
         for index, image in enumerate(images):
             ragged[index].copy_(image)
         return ragged
@@ -117,7 +118,7 @@ class Source:
         if self.packed is not None:
             return self.packed
         shapes = [image.shape[-2:] for image in self.tensors]
-        sizes = torch.tensor(shapes, dtype=torch.int64).reshape(-1, 2)
+        sizes = torch.tensor(shapes, dtype=torch.int64, device="cpu").reshape(-1, 2)
         return sizes.expand(len(self), 2).contiguous() if self._is_batch() else sizes
 
     def size(self) -> tuple[int, int] | tuple[None, None]:
@@ -155,6 +156,7 @@ def check_image(op: str, label: str, image: Tensor, form: str) -> None:
     if not isinstance(image, Tensor):
         hint = PIL_HINT if hasattr(image, "getbands") else ""
         raise ValueError(f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}{hint}")
+    require(image.layout == torch.strided, f"{op}: {label} must be a dense {form} tensor; got {image.layout}")
     require(image.device.type == "cpu", f"{op}: {label} must be on the CPU; got {image.device}")
     raise ValueError(
         f"{op}: {label} must be uint8 {form} with C 1 or 3 and sides of 1 to {MAX_SIDE}; got {_came(image)}"
@@ -163,6 +165,8 @@ def check_image(op: str, label: str, image: Tensor, form: str) -> None:
 
 def _is_image(image, dim: int) -> bool:
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.device.type != "cpu":
+        return False
+    if image.layout != torch.strided:
         return False
     shape = image.shape
     return len(shape) == dim and shape[-3] in (1, 3) and 1 <= shape[-2] <= MAX_SIDE and 1 <= shape[-1] <= MAX_SIDE

@@ -14,7 +14,7 @@ from .augment import output
 from .augment_reference import augment_reference
 from .augment_sample import FIXED, HEADER, augment_sample, signed
 from .images import Images, RaggedImages, Source, one_size
-from .program import OPCODES, Program, require
+from .program import MAX_SIDE, OPCODES, Program, require
 
 VIEW_KEYS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
 
@@ -82,7 +82,7 @@ class Listed(NamedTuple):
 def _list_once(maker: Transform | SeveralViews, size: tuple[int | None, int | None], *view: int) -> Listed:
     listing = Listing(*size)
     maker._build(listing, *view)
-    return Listed(torch.tensor(listing.words, dtype=torch.float64), listing.views, listing.size)
+    return Listed(torch.tensor(listing.words, dtype=torch.float64, device="cpu"), listing.views, listing.size)
 
 
 @lru_cache(maxsize=64)
@@ -227,24 +227,25 @@ def _sizes(source: Drawable) -> tuple[Tensor, Sequence[int | None]]:
         images = Source.of("transforms", batch)
         return images.sizes(), images.size()
     try:
-        sizes = torch.as_tensor(source)
+        sizes = torch.as_tensor(source, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"transforms: sizes must be (B, 2) whole numbers; got {source!r}") from None
     sizes = sizes.reshape(-1, 2) if sizes.numel() == 0 else sizes
-    good = sizes.dim() == 2 and sizes.shape[1] == 2 and not sizes.is_floating_point() and bool((sizes >= 1).all())
+    good = sizes.dim() == 2 and sizes.shape[1] == 2 and not sizes.is_floating_point()
+    good = good and bool(((sizes >= 1) & (sizes <= MAX_SIDE)).all())
     require(
         good or sizes.numel() == 0,
-        f"transforms: sizes must be (B, 2) whole numbers of at least 1; got {sizes.dtype} {tuple(sizes.shape)}",
+        f"transforms: sizes must be (B, 2) whole numbers in 1..{MAX_SIDE}; got {sizes.dtype} {tuple(sizes.shape)}",
     )
-    sizes = sizes.to("cpu", torch.int64).contiguous()
+    sizes = sizes.to(torch.int64).contiguous()
     return sizes, one_size(map(tuple, sizes.tolist()))
 
 
 def _sample_ids(sample_ids, batch: int) -> Tensor:
     if sample_ids is None:
-        return torch.arange(batch)
+        return torch.arange(batch, device="cpu")
     try:
-        ids = torch.as_tensor(sample_ids)
+        ids = torch.as_tensor(sample_ids, device="cpu")
     except (TypeError, ValueError, RuntimeError, OverflowError):
         raise ValueError(f"transforms: sample_ids must be ({batch},) int64; got {sample_ids!r}") from None
     ids = ids.reshape(1) if ids.dim() == 0 and batch == 1 else ids
@@ -253,7 +254,7 @@ def _sample_ids(sample_ids, batch: int) -> Tensor:
         whole and ids.shape == (batch,),
         f"transforms: sample_ids must be ({batch},) int64; got {ids.dtype} {tuple(ids.shape)}",
     )
-    return ids.to("cpu", torch.int64).contiguous()
+    return ids.to(torch.int64).contiguous()
 
 
 def _view(view: int) -> int:

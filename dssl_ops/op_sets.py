@@ -88,7 +88,7 @@ def ra14(m: int, height: int | None, width: int | None) -> tuple[Entry, ...]:
     require(m == int(m), f"RandAugment: m of ra14 is one of 31 bins, a whole number in 0..30; got {m}")
 
     def at(low: float, high: float) -> float:
-        return torch.linspace(low, high, 31)[int(m)].item()
+        return torch.linspace(low, high, 31, dtype=torch.float32, device="cpu")[int(m)].item()
 
     # torchvision turns the shear into an angle and back; each way of writing the tangent is F.affine's own.
     angle = math.radians(math.degrees(math.atan(at(0.0, 0.3))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -189,9 +189,9 @@ class Program:
             check_count("Program", name, len(values))
             check_rows("Program", name, np.array([values], dtype=np.float64))
         return cls(
-            torch.tensor([OPCODES[name] for name, _ in flat], dtype=torch.int32),
+            torch.tensor([OPCODES[name] for name, _ in flat], dtype=torch.int32, device="cpu"),
             _offsets(len(steps) for steps in programs),
-            torch.tensor([value for _, values in flat for value in values], dtype=torch.float64),
+            torch.tensor([value for _, values in flat for value in values], dtype=torch.float64, device="cpu"),
             _offsets(len(values) for _, values in flat),
             1 + max((int(values[0]) for name, values in flat if name == "Emit"), default=0),
             *map(int, size),
@@ -227,12 +227,19 @@ class Program:
 
     def to_json(self) -> str:
         """Text that `from_json` turns into the same program, bit for bit."""
-        return json.dumps({"size": [self.height, self.width], "programs": [self.steps(i) for i in range(len(self))]})
+        steps = [self.steps(index) for index in range(len(self))]
+        return json.dumps({"size": [self.height, self.width], "views": self.views, "programs": steps})
 
     @classmethod
     def from_json(cls, text: str) -> Program:
-        record = json.loads(text)
-        return cls.from_steps(record["programs"], record["size"])
+        """The program that `to_json` wrote. Raises ValueError for other text."""
+        try:
+            record = json.loads(text)
+            height, width = record["size"]
+            program = cls.from_steps(record["programs"], (height, width))
+            return replace(program, views=record["views"])
+        except (TypeError, KeyError, json.JSONDecodeError, OverflowError) as error:
+            raise ValueError(f"Program: expected the JSON of a program; got {text!r:.80}: {error!r}") from None
 
 
 def check_count(op: str, name: str, count: int) -> None:
@@ -260,7 +267,7 @@ def _check_offsets(label: str, offsets: np.ndarray, total: int) -> None:
 
 
 def _offsets(counts: Iterable[int]) -> Tensor:
-    return torch.tensor([0, *np.cumsum(list(counts), dtype=np.int64)], dtype=torch.int64)
+    return torch.from_numpy(np.concatenate([[0], np.cumsum(list(counts), dtype=np.int64)]))
 
 
 def _format(name: str, values: tuple[float, ...]) -> str:

@@ -7,6 +7,7 @@ from augment_cases import PIL_COMPAT, batches, on_every_seed, permutations, valu
 from checks import needs_native, photographs
 from PIL import Image
 
+from dssl_ops import transforms as T
 from dssl_ops.augment import OPCODES, Program, augment, augment_reference, image_op, normalization_table
 from dssl_ops.jigsaw import jigsaw
 
@@ -156,6 +157,7 @@ def test_program_is_replayed_from_its_text():
     program = Program.from_steps(steps, images.shape[2:])
     again = Program.from_json(program.to_json())
     assert len(again) == 2 and again.views == 2 and again.steps(1) == program.steps(1) == steps[1]
+    assert Program.from_json(T.MultiView(T.Solarize(), 3).sample([], seed=0).to_json()).views == 3
     assert again.steps(-1) == steps[1] and "Rotate(0.333333, 2) > Emit(0)" in repr(program)
     assert torch.equal(augment(images, again), augment(images, program))
     assert torch.equal(augment(images, program)[0], image_op(images, "Rotate", 1 / 3, interpolation="bilinear"))

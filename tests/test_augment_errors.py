@@ -171,9 +171,12 @@ ERRORS = [
         lambda: Jigsaw(2)(RGB, seed=0, sample_ids=[1.0, 2.0]),
         r"transforms: sample_ids must be \(2,\) int64; got torch.float32",
     ),
+    (lambda: Program.from_json("{}"), r"Program: expected the JSON of a program; got '{}': KeyError\('size'\)"),
+    (lambda: Program.from_json("[1, 2"), r"Program: expected the JSON of a program; got '\[1, 2': JSONDecodeError"),
+    (lambda: Program.from_json('{"size": 3}'), r"Program: expected the JSON of a program; got .*: TypeError"),
     (
         lambda: Jigsaw(2).sample([(8, 0)], seed=0),
-        r"transforms: sizes must be \(B, 2\) whole numbers of at least 1; got",
+        r"transforms: sizes must be \(B, 2\) whole numbers in 1..32768; got",
     ),
 ]
 

@@ -156,6 +156,18 @@ def test_what_cannot_take_the_views_is_refused_in_one_line(bad, message):
     assert len(str(caught.value).splitlines()) == 1
 
 
+def test_backward_notices_that_what_it_kept_was_written_over():
+    images, view = batches()[-1], T.Compose((STANDARD, T.Normalize(0.5, 0.25)))
+    out = view(images, seed=0)
+    weight = torch.ones_like(out).requires_grad_()
+    loss = (weight * out).sum()
+    view(images, seed=1, out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    with torch.inference_mode():
+        assert torch.equal(view(images, seed=1, out=torch.zeros_like(out)), out)
+
+
 def test_parts_of_one_tensor_may_be_source_and_result():
     both = torch.cat([batches()[-2], batches()[-2] * 0])
     T.HorizontalFlip(1.0)(both[:44], seed=0, out=both[44:])

@@ -118,6 +118,7 @@ def test_ragged_images_are_a_sequence_of_views():
         assert all(torch.equal(a, b) for a, b in zip(got, images, strict=True))
         assert torch.equal(got[-2], images[-2]) and got[4].data_ptr() == got.data.data_ptr() + int(got.offsets[4])
     assert ragged.data.is_shared() and "9 images" in repr(ragged)
+    assert torch.equal(RaggedImages.from_list(image for image in images).data, ragged.data)
     with pytest.raises(IndexError):
         ragged[9]
 
@@ -128,6 +129,11 @@ ERRORS = [
     (lambda: StandardView(8)([BYTES, BYTES], seed=0), r"image 0 of the list must be uint8 \(C, H, W\) .*uint8 \(24,\)"),
     (lambda: StandardView(8)([drawn()[0], 3], seed=0), r"image 1 of the list must be a uint8 .* tensor; got int"),
     (lambda: StandardView(8)([drawn()[0].float()], seed=0), r"image 0 of the list must be uint8 .*got float32 \(3, 1"),
+    (
+        lambda: StandardView(8)([drawn()[0].to_sparse()], seed=0),
+        r"image 0 of the list must be a dense .*torch.sparse",
+    ),
+    (lambda: StandardView(8).sample([(8, 8), (32769, 1)], seed=0), r"sizes must be \(B, 2\) .* in 1..32768; got"),
     (lambda: HEAVY(drawn(), seed=0), r"Jigsaw: images must have one size here; put a RandomResizedCrop before it"),
     (lambda: augment(drawn(), Program.from_steps([[]] * 2, (4, 4))), r"one program per image; got 2 for 9 images"),
     (lambda: RaggedImages(BYTES.int(), PAIR, 3), r"RaggedImages: data must be .*torch.uint8 .*; got int32 \(24,\)"),

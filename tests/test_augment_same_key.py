@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from augment_cases import batches
+from checks import needs_native
 
-from dssl_ops import RaggedImages
+from dssl_ops import RaggedImages, instructions, op_sets
 from dssl_ops import transforms as T
-from dssl_ops.augment import normalization_table
+from dssl_ops.augment import Program, augment, image_op, normalization_table
 
 STANDARD, HEAVY = T.StandardView.imagenet((20, 24)), T.Compose((T.RandAugment(2, 9), T.Jigsaw(4)))
 MAKERS = {
@@ -133,3 +134,50 @@ def test_the_views_of_a_key_stay_what_they_were(name):
     images = ((x * (b + 2) + y * (c + 3) + x * y // (b + 1)) % 256).to(torch.uint8)
     views = stacked(MAKERS[name](None)(images, seed=2022, epoch=5, sample_ids=torch.arange(100, 116)))
     assert hashlib.sha256(views.numpy().tobytes()).hexdigest()[:16] == GOLDEN[name]
+
+
+def fresh(call):
+    """The result of call(), with nothing kept from calls before."""
+    for kept in (instructions._list_once, instructions._table_once, op_sets.ra14, op_sets.spread):
+        kept.cache_clear()
+    return call()
+
+
+@pytest.mark.parametrize("native", [pytest.param(True, marks=needs_native), False])
+def test_torch_s_defaults_do_not_matter(native, monkeypatch):
+    """Neither torch.set_default_device nor set_default_dtype, also not through what is kept for later calls."""
+    if not native:
+        for module in ("instructions", "augment_sample"):
+            monkeypatch.setattr(f"dssl_ops.{module}.native", lambda: False)
+    images = batches()[-2][:5]
+    heavy = T.Compose((T.RandAugment(2, 7, "ra14"), T.UniformAugment()))
+    views = T.DirectedViews(STANDARD, heavy, T.Normalize((0.4, 0.5, 0.6), (0.3, 0.2, 0.1)))
+
+    def made():
+        program = views.sample(images, seed=1)
+        replayed = augment(images, Program.from_json(program.to_json()), memory_format=torch.channels_last)
+        ragged = views(RaggedImages.from_list(list(images)), seed=1, sample_ids=[4, 0, 1, 2, 3])
+        return (
+            torch.stack(list(views(images, seed=1))),
+            torch.stack(list(ragged)),
+            replayed,
+            image_op(images, "Hue", 0.1),
+        )
+
+    expected = fresh(made)
+    for altered in (torch.device("meta"), DefaultDtype(torch.float64), DefaultDtype(torch.bfloat16)):
+        with altered:
+            got = fresh(made)
+        for ours, later, truth in zip(got, made(), expected, strict=True):
+            assert torch.equal(ours, truth) and torch.equal(later, truth)
+
+
+class DefaultDtype:
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def __enter__(self):
+        torch.set_default_dtype(self.dtype)
+
+    def __exit__(self, *_):
+        torch.set_default_dtype(torch.float32)

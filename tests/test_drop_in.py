@@ -104,6 +104,8 @@ def test_collate_takes_images_alone_and_leaves_out_what_could_not_be_read():
     assert torch.equal(views, alone) and labels.tolist() == [1, 3] and list(names) == ["a", "c"]
     views, labels, names = collate([(8, (None, 2, "b"))])
     assert views.shape == (0, 3, 8, 8) and labels.shape == (0,) and list(names) == []
+    rest = collate([(8, (None, {"box": (1, 2), "name": "b"}))])[1]
+    assert [part.shape for part in rest["box"]] == [(0,), (0,)] and list(rest["name"]) == []
 
 
 def test_collate_is_pickled_and_copied_with_its_epoch():
@@ -143,7 +145,9 @@ ERRORS = [
     (lambda: COLLATE([(0, ("a", 3))]), r"Collate: an item must be a uint8 \(C, H, W\) tensor or .*; got str$"),
     (lambda: COLLATE([(0, ())]), r"Collate: an item must be .*; got tuple"),
     (lambda: COLLATE([(0, IMAGE.float())]), r"must be uint8 \(C, H, W\).*got float32"),
+    (lambda: COLLATE([(0, IMAGE), (1, (IMAGE, 3))]), r"Collate: an image must come alone in all items or in none"),
     (lambda: COLLATE.set_epoch(-1), r"Collate: epoch must be in 0..2\^32-1; got -1"),
+    (lambda: COLLATE.set_epoch(1.5), r"Collate: epoch must be in 0..2\^32-1; got 1.5"),
 ]
 
 

@@ -1,6 +1,7 @@
 """Folders and zips of image files: pixels against Pillow's, damaged ones skipped, counted and named, by workers too."""
 
 import io
+import os
 import pickle
 import zipfile
 from collections import Counter
@@ -185,6 +186,35 @@ def test_one_file_a_part_of_a_place_and_given_classes(place, tmp_path):
     assert sorted(set(dogs.labels.tolist())) == [1, 2]
     with pytest.raises(ValueError, match=r"ImageFiles: class 'dog' in .* is none of the 2 given"):
         ImageFiles(place, classes=("cat", "élan"))
+
+
+def test_links_are_followed_but_never_round_in_circles(tmp_path):
+    elsewhere = written(tmp_path / "elsewhere", {"n01/a.jpg": JPEG, "n01/b.jpg": JPEG})
+    root = written(tmp_path / "train", {"n02/c.jpg": JPEG})
+    (root / "n01").symlink_to(elsewhere / "n01")
+    (root / "n02" / "up").symlink_to(root)
+    (root / "n02" / "dead.jpg").symlink_to(tmp_path / "nowhere")
+    files = ImageFiles(root)
+    names = [files.path(i) for i in range(len(files))]
+    assert names == ["n01/a.jpg", "n01/b.jpg", "n02/c.jpg", "n02/dead.jpg"] and files.classes == ("n01", "n02")
+    assert [files[i][0] is None for i in range(4)] == [False, False, False, True]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_a_pipe_is_no_image(tmp_path, monkeypatch):
+    root = written(tmp_path, {"n01/a.jpg": JPEG, "n02/b.jpg": JPEG})
+    os.mkfifo(root / "n01" / "pipe.jpg")
+    files = ImageFiles(root)
+    assert files[1][0] is None and files.skipped == {"n01/pipe.jpg": "cannot be read"}
+    scan = os.scandir
+
+    def refuse(place):
+        if os.path.basename(place) == "n02":
+            raise PermissionError(f"no permission for {place}")
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="n02"):
+        ImageFiles(root)
 
 
 def test_16_bits_become_8(tmp_path):
