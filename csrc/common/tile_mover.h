@@ -79,13 +79,12 @@ class TileMover {
   template <class Index>
   void permute_words(const Index* source, const char* from, char* to, int64_t planes) const {
     Words pick[4], lower[4];  // of two registers the word; whether it lies in the lower half of the image
-    for (int row = 0; row < 4; ++row)
-      for (int column = 0; column < 4; ++column) {
-        const int64_t tile = static_cast<int64_t>(source[4 * row + column]);
-        pick[row][column] = tile % 4 + tile / 4 % 2 * 8;
-        pick[row][column + 4] = pick[row][column] + 4;
-        lower[row][column] = lower[row][column + 4] = -(tile / 8);
-      }
+    for (int row = 0; row < 4; ++row) {
+      Words tile;
+      for (int word = 0; word < 8; ++word) tile[word] = static_cast<int64_t>(source[4 * row + word % 4]);
+      pick[row] = (tile & 3) + (tile & 4) * 2 + Words{0, 0, 0, 0, 4, 4, 4, 4};
+      lower[row] = tile & 8;
+    }
     const int64_t band = plane_ / 4;  // a row of tiles, in bytes
     for (int64_t plane = 0; plane < planes; ++plane, from += plane_, to += plane_)
       for (int64_t at = 0; at < band; at += kRegister) {
