@@ -3,6 +3,7 @@ it cannot do; making one raises ImportError, with the reason, where its package 
 
 Images are uint8 (3, H, W) tensors, PIL images or (H, W, 3) arrays, whatever the peer likes best, made before the clock
 runs; views are what it gives by itself. `per_image`: a call works on one core through Python, image by image.
+`one_draw`: the pipelines in which all images of a batch get the same operations, which does not serve for training.
 """
 
 import random
@@ -83,7 +84,7 @@ def _rand_augment(image):
 class Pillow:
     """The authors' recipe: Pillow and torchvision's v1-style transforms of PIL images, RandAugment in plain Pillow."""
 
-    per_image, prepare = True, staticmethod(to_pil)
+    per_image, one_draw, prepare = True, (), staticmethod(to_pil)
 
     def __init__(self, size):
         from torchvision import transforms as v1
@@ -112,7 +113,7 @@ class Pillow:
 class TorchvisionV2:
     """torchvision.transforms.v2 of PIL images; its RandAugment draws from torchvision's own 14 operations."""
 
-    per_image, prepare = True, staticmethod(to_pil)
+    per_image, one_draw, prepare = True, (), staticmethod(to_pil)
 
     def __init__(self, size):
         from torchvision.transforms import v2
@@ -135,7 +136,8 @@ class TorchvisionV2:
 class TorchvisionV2Tensor(TorchvisionV2):
     """The same on one uint8 tensor: every image of the batch gets the same operations with the same values."""
 
-    per_image, prepare = False, staticmethod(lambda images: torch.stack(list(images)))
+    per_image, one_draw = False, ("rand_augment", "standard")
+    prepare = staticmethod(lambda images: torch.stack(list(images)))
 
     def rand_augment(self, images):
         return self.augment(images)
@@ -149,7 +151,7 @@ class TorchvisionV2Tensor(TorchvisionV2):
 class Kornia:
     """kornia: float images; RandAugment chooses its operations once a batch."""
 
-    per_image = False
+    per_image, one_draw = False, ("rand_augment", "rand_augment_jigsaw")
 
     def __init__(self, size):
         import kornia.augmentation as K
@@ -166,7 +168,7 @@ class Kornia:
 class Albumentations:
     """albumentationsx, which has no RandAugment."""
 
-    per_image, prepare = True, staticmethod(to_arrays)
+    per_image, one_draw, prepare = True, (), staticmethod(to_arrays)
 
     def __init__(self, size):
         import albumentations as A
@@ -183,7 +185,7 @@ class Albumentations:
 class Dali:
     """DALI's CPU operators, fed from memory; its RandAugment mixes operations within a batch."""
 
-    per_image, prepare = False, staticmethod(to_arrays)
+    per_image, one_draw, prepare = False, (), staticmethod(to_arrays)
 
     def __init__(self, size):
         from nvidia.dali import fn, pipeline_def, types
