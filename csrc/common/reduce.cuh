@@ -8,8 +8,9 @@ namespace dssl {
 constexpr int kReduceThreads = 1024;
 
 // Sum of term(i), i < count, for thread 0 of a block of kReduceThreads, in an order that the count alone decides.
+// Static, so that libraries loaded together have a `partial` of their own each.
 template <class Term>
-__device__ inline double block_sum(int64_t count, const Term& term) {
+static __device__ double block_sum(int64_t count, const Term& term) {
   __shared__ double partial[32];
   double sum = 0;
   for (int64_t i = threadIdx.x; i < count; i += blockDim.x) sum += term(i);
