@@ -41,10 +41,12 @@ def augment(
 ) -> Tensor:
     """Run program i on image i and return its views, (views, B, C, height, width).
 
-    images: uint8 on the CPU, C in {1, 3}: (B, C, H, W) of any strides, or a list of (C, H_i, W_i), or RaggedImages.
+    images: uint8 on the CPU or a GPU, C in {1, 3}: (B, C, H, W) of any strides, list of (C, H_i, W_i) or RaggedImages.
     Result: uint8, or with `table`, a (C, 256) lookup of float32, bfloat16 or float16 (see `normalization_table`), that
     dtype. memory_format is that of every (B, C, height, width) view. out: the tensor to write and return, of that
     shape and dtype, every view contiguous or channels_last, apart from the images. No images in a list count as RGB.
+    On a GPU the host checks the programs and sends them without waiting, from page-locked memory; the bits are the
+    same. Programs and table stay CPU tensors. It cannot be captured in a CUDA graph.
     Raises ValueError for a wrong dtype, shape, device or number of programs, and RuntimeError (native) or ValueError
     (reference) where a step does not fit its image: a crop outside it, a view of another size.
     """
@@ -57,7 +59,7 @@ def augment(
     _check_table(table, source.channels)
     shape = (program.views, len(source), source.channels, program.height, program.width)
     out = output("augment", source, shape, torch.uint8 if table is None else table.dtype, memory_format, out)
-    if not native():
+    if not native(source.device):
         return out.copy_(augment_reference(images, program, table=table))
     tensors = (program.opcodes, program.step_offsets, program.values, program.value_offsets)
     torch.ops.dssl_ops.augment.default(source.dense(), source.packed, *tensors, table, out)
@@ -79,15 +81,18 @@ def output(
     )
     if out is None:
         if memory_format == torch.contiguous_format:
-            return torch.empty(shape, dtype=dtype, device="cpu")
+            return torch.empty(shape, dtype=dtype, device=source.device)
         views, batch, channels, height, width = shape
-        return torch.empty((views, batch, height, width, channels), dtype=dtype, device="cpu").permute(0, 1, 4, 2, 3)
+        return torch.empty((views, batch, height, width, channels), dtype=dtype, device=source.device).permute(
+            0, 1, 4, 2, 3
+        )
     require(
         memory_format == torch.contiguous_format,
         f"{op}: out says its own memory format; got memory_format {memory_format} besides",
     )
-    good = isinstance(out, Tensor) and out.shape == shape and out.dtype == dtype and out.device.type == "cpu"
-    require(good, f"{op}: out must be {dtype} {shape} on the CPU; got {_described(out)}")
+    good = isinstance(out, Tensor) and out.shape == shape and out.dtype == dtype and out.device == source.device
+    where = "the CPU" if source.device.type == "cpu" else source.device
+    require(good, f"{op}: out must be {dtype} {shape} on {where}; got {_described(out)}")
     dense = out.is_contiguous() or out.permute(0, 1, 3, 4, 2).is_contiguous()
     require(dense, f"{op}: every view of out must be contiguous or channels_last; got strides {out.stride()}")
     require(not out.requires_grad, f"{op}: out must not require a gradient; got one that does")

@@ -24,11 +24,11 @@ def augment_reference(
     table: Tensor | None = None,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """`augment` through Pillow: (views, B, C, height, width) of a batch, a list or RaggedImages."""
+    """`augment` through Pillow: (views, B, C, height, width), on the CPU, of a batch, a list or RaggedImages."""
     source = Source.of("augment_reference", images)
     views = np.empty((program.views, len(source), program.height, program.width, source.channels), dtype=np.uint8)
     for index, image in enumerate(images):
-        _run(image.permute(1, 2, 0).contiguous().numpy(), program.steps(index), views[:, index])
+        _run(image.permute(1, 2, 0).contiguous().cpu().numpy(), program.steps(index), views[:, index])
     result = torch.from_numpy(views).permute(0, 1, 4, 2, 3)
     if table is not None:
         result = torch.stack([table[c][result[:, :, c].long()] for c in range(source.channels)], dim=2)

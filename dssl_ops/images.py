@@ -15,7 +15,8 @@ from .program import MAX_SIDE, require
 class RaggedImages:
     """B images of any sizes in one buffer, one after the other, each (C, H_i, W_i) and contiguous.
 
-    data: uint8 (N,); sizes: int64 (B, 2), the height and width of each; channels: 1 or 3, of all of them.
+    data: uint8 (N,), on the CPU or a GPU; sizes: int64 (B, 2) on the CPU, the height and width of each; channels: 1 or
+    3, of all of them.
     `ragged[i]` is image i, a view into the buffer; `offsets`, int64 (B + 1,), says where each begins. Goes through a
     DataLoader's workers and its pin_memory as tensors do. Raises ValueError where the parts do not fit together.
     """
@@ -29,7 +30,9 @@ class RaggedImages:
             tensor = getattr(self, name)
             good = isinstance(tensor, Tensor) and tensor.dtype == dtype and tensor.dim() == dim
             require(
-                good and tensor.is_contiguous() and tensor.device.type == "cpu",
+                good
+                and tensor.is_contiguous()
+                and (tensor.device.type == "cpu" or (name == "data" and tensor.is_cuda)),
                 f"RaggedImages: {name} must be a contiguous {dim}-D {dtype} CPU tensor; got {_came(tensor)}",
             )
         require(self.channels in (1, 3), f"RaggedImages: channels must be 1 or 3; got {self.channels!r}")
@@ -67,6 +70,10 @@ class RaggedImages:
     def __repr__(self) -> str:
         return f"RaggedImages of {len(self)} images, {self.channels} channels, {len(self.data)} bytes"
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> RaggedImages:
+        """The same with the buffer on another device; the sizes stay with the host, which draws the programs."""
+        return RaggedImages(self.data.to(device, non_blocking=non_blocking), self.sizes, self.channels)
+
     def pin_memory(self) -> RaggedImages:
         """The same in page-locked memory; DataLoader(pin_memory=True) calls this."""
         return RaggedImages(self.data.pin_memory(), self.sizes, self.channels)
@@ -78,6 +85,7 @@ class RaggedImages:
         return self
 
 
+_DEVICES = ("cpu", "cuda")
 PIL_HINT = ": torchvision.transforms.PILToTensor() makes a tensor of it"
 Images = Tensor | Sequence[Tensor] | RaggedImages
 
@@ -92,7 +100,7 @@ class Source:
 
     @classmethod
     def of(cls, op: str, images: Images) -> Source:
-        """Raise ValueError unless images are uint8 on the CPU, of 1 or 3 channels, sides of 1 to 32768."""
+        """Raise ValueError unless images are uint8 on one device, of 1 or 3 channels, sides of 1 to 32768."""
         if isinstance(images, RaggedImages):
             return cls([images.data], images.sizes, images.channels)
         if isinstance(images, (list, tuple)):
@@ -101,6 +109,8 @@ class Source:
                 check_image(op, f"image {bad} of the list", images[bad], "(C, H, W)")
             counts = {image.shape[0] for image in images}
             require(len(counts) <= 1, f"{op}: images of one list must all be grey or all RGB; got both")
+            devices = sorted({str(image.device) for image in images})
+            require(len(devices) <= 1, f"{op}: images of one list must be on one device; got {', '.join(devices)}")
             return cls(images, None, *(counts or {3}))
         check_image(op, "images", images, "(B, C, H, W)")
         return cls([images], None, images.shape[1])
@@ -109,6 +119,10 @@ class Source:
         if self.packed is not None:
             return len(self.packed)
         return len(self.tensors[0]) if self._is_batch() else len(self.tensors)
+
+    @property
+    def device(self) -> torch.device:
+        return self.tensors[0].device if self.tensors else torch.device("cpu")
 
     def _is_batch(self) -> bool:
         return len(self.tensors) == 1 and self.tensors[0].dim() == 4
@@ -150,21 +164,21 @@ def one_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | tuple[None, 
 
 
 def check_image(op: str, label: str, image: Tensor, form: str) -> None:
-    """Raise ValueError unless image is a uint8 CPU tensor of this form, C in {1, 3}, sides of 1 to 32768."""
+    """Raise ValueError unless image is uint8 on the CPU or a GPU, of this form, C in {1, 3}, sides of 1 to 32768."""
     if _is_image(image, form.count(",") + 1):
         return
     if not isinstance(image, Tensor):
         hint = PIL_HINT if hasattr(image, "getbands") else ""
         raise ValueError(f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}{hint}")
     require(image.layout == torch.strided, f"{op}: {label} must be a dense {form} tensor; got {image.layout}")
-    require(image.device.type == "cpu", f"{op}: {label} must be on the CPU; got {image.device}")
+    require(image.device.type in _DEVICES, f"{op}: {label} must be on the CPU or a CUDA device; got {image.device}")
     raise ValueError(
         f"{op}: {label} must be uint8 {form} with C 1 or 3 and sides of 1 to {MAX_SIDE}; got {_came(image)}"
     )
 
 
 def _is_image(image, dim: int) -> bool:
-    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.device.type != "cpu":
+    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.device.type not in _DEVICES:
         return False
     if image.layout != torch.strided:
         return False

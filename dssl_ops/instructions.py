@@ -117,9 +117,12 @@ def make_views(maker, normalize, images, seed, epoch, sample_ids, memory_format,
     given = None if out is None else _opened(out, shape, hidden)
     dtype = torch.uint8 if table is None else table.dtype
     views = output("transforms", source, shape, dtype, memory_format, given)
-    if native():
-        dense = source.dense(), source.packed
+    compiled, dense = native(source.device), (source.dense(), source.packed)
+    if compiled and source.device.type == "cpu":
         torch.ops.dssl_ops.augment_drawn.default(*dense, listed.words, ids, signed(seed), epoch, table, views)
+    elif compiled:
+        tensors = augment_sample(listed.words, ids, source.sizes(), seed, epoch)
+        torch.ops.dssl_ops.augment.default(*dense, *tensors, table, views)
     else:
         tensors = augment_sample(listed.words, ids, source.sizes(), seed, epoch)
         program = Program.drawn(*tensors, listed.views, *listed.size)
@@ -169,7 +172,7 @@ class Transform:
         memory_format: torch.memory_format = torch.contiguous_format,
         out: Tensor | None = None,
     ) -> Tensor:
-        """View of uint8 images on the CPU, C in {1, 3}: uint8, or Normalize's dtype.
+        """View of uint8 images on the CPU or a GPU, C in {1, 3}: uint8, or Normalize's dtype.
 
         images: (B, C, H, W), one (C, H, W), a list of (C, H_i, W_i), or RaggedImages. Images of several sizes need a
         RandomResizedCrop first. What is drawn depends on (seed, epoch, sample id, view) and the image's size alone:

@@ -40,7 +40,7 @@ ERRORS = [
     (lambda: image_op(images(3, 8, 8), "Invert"), r"image_op: images must be .*got uint8 \(3, 8, 8\)"),
     (lambda: image_op(images(2, 3, 0, 8), "Invert"), r"image_op: .*sides of 1 to 32768; got uint8 \(2, 3, 0, 8\)"),
     (lambda: image_op(np.zeros((1, 3, 8, 8)), "Invert"), r"image_op: images must be .* got ndarray"),
-    (lambda: image_op(RGB.to("meta"), "Invert"), r"image_op: images must be on the CPU; got meta"),
+    (lambda: image_op(RGB.to("meta"), "Invert"), r"image_op: images must be on the CPU or a CUDA device; got meta"),
     (lambda: image_op(RGB, "Sharpen", 1.0), r"image_op: unknown step 'Sharpen'; known are Identity, AutoContrast"),
     (lambda: image_op(RGB, "Emit", 0), r"image_op: unknown step 'Emit'"),
     (

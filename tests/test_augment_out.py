@@ -104,7 +104,7 @@ def test_without_a_compiler_the_given_tensor_is_filled_too(monkeypatch):
     images = batches()[-2][:4]
     expected = STANDARD(images, seed=1)
     for module in ("instructions", "augment_sample"):
-        monkeypatch.setattr(f"dssl_ops.{module}.native", lambda: False)
+        monkeypatch.setattr(f"dssl_ops.{module}.native", lambda device=None: False)
     out = filled((4, 3, 20, 24), torch.uint8, True)
     assert STANDARD(images, seed=1, out=out).data_ptr() == out.data_ptr() and torch.equal(out, expected)
 

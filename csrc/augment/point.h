@@ -39,20 +39,31 @@ DSSL_HD uint8_t autocontrast(int v, int low, int high) {
   return clip8(static_cast<int>(value));
 }
 
-// ImageOps.equalize, from the histogram of one channel; the table may be the identity.
+// ImageOps.equalize: pixels to a level; 0 where the table is the identity. `brightest` counts the brightest occurring
+// value.
+DSSL_HD int64_t equalize_step(int64_t pixels, int64_t brightest, int occupied) {
+  return occupied > 1 ? (pixels - brightest) / 255 : 0;
+}
+
+// The level of v, where `below` pixels are darker.
+DSSL_HD uint8_t equalize(int v, int64_t below, int64_t step) {
+  const int64_t level = step ? (step / 2 + below) / step : v;
+  return static_cast<uint8_t>(level > 255 ? 255 : level);
+}
+
+// From the histogram of one channel.
 DSSL_HD void equalize_table(const uint32_t* histogram, uint8_t* table) {
   int64_t total = 0;
-  int last = -1, occupied = 0;
+  int last = 0, occupied = 0;
   for (int v = 0; v < 256; ++v) {
     total += histogram[v];
     if (histogram[v]) last = v, ++occupied;
   }
-  const int64_t step = occupied > 1 ? (total - histogram[last]) / 255 : 0;
-  int64_t sum = step / 2;
+  const int64_t step = equalize_step(total, histogram[last], occupied);
+  int64_t below = 0;
   for (int v = 0; v < 256; ++v) {
-    const int64_t level = step ? sum / step : v;
-    table[v] = static_cast<uint8_t>(level > 255 ? 255 : level);
-    sum += histogram[v];
+    table[v] = equalize(v, below, step);
+    below += histogram[v];
   }
 }
 

@@ -39,24 +39,40 @@ struct Axis {
 
   DSSL_HD int64_t taps() const { return static_cast<int64_t>(std::ceil(support)) * 2 + 1; }
 
+  DSSL_HD double center(int64_t i) const { return (static_cast<double>(i) + 0.5) * scale; }
+
+  // The sources of output i: the first, and how many.
+  DSSL_HD int64_t first(int64_t i) const {
+    const int64_t at = static_cast<int64_t>(center(i) - support + 0.5);
+    return at < 0 ? 0 : at;
+  }
+  DSSL_HD int64_t count(int64_t i) const {
+    const int64_t last = static_cast<int64_t>(center(i) + support + 0.5);
+    return (last > in ? in : last) - first(i);
+  }
+
+  // What source first(i) + k weighs before the weights are made to sum to 1.
+  DSSL_HD double real_weight(int64_t i, int64_t k) const {
+    const double inverse = 1.0 / filter_scale;
+    const double x = (static_cast<double>(k + first(i)) - center(i) + 0.5) * inverse;
+    return bicubic ? keys_cubic(x) : triangle(x);
+  }
+
+  DSSL_HD static int32_t fixed_weight(double real, double sum) {
+    const double share = (sum != 0 ? real / sum : real) * (1 << kResizeBits);
+    return static_cast<int32_t>(share < 0 ? share - 0.5 : share + 0.5);
+  }
+
   // Resample.c, precompute_coeffs and normalize_coeffs_8bpc for output i: fills weights[taps()], returns `first`.
-  DSSL_HD int64_t weights(int64_t i, double* real, int32_t* fixed, int64_t* count) const {
-    const double center = (static_cast<double>(i) + 0.5) * scale, inverse = 1.0 / filter_scale;
-    int64_t first = static_cast<int64_t>(center - support + 0.5), last = static_cast<int64_t>(center + support + 0.5);
-    first = first < 0 ? 0 : first;
-    last = last > in ? in : last;
+  DSSL_HD int64_t weights(int64_t i, double* real, int32_t* fixed, int64_t* counted) const {
     double sum = 0;
-    for (int64_t k = 0; k < last - first; ++k) {
-      const double x = (static_cast<double>(k + first) - center + 0.5) * inverse;
-      real[k] = bicubic ? keys_cubic(x) : triangle(x);
+    *counted = count(i);
+    for (int64_t k = 0; k < *counted; ++k) {
+      real[k] = real_weight(i, k);
       sum += real[k];
     }
-    for (int64_t k = 0; k < last - first; ++k) {
-      const double share = (sum != 0 ? real[k] / sum : real[k]) * (1 << kResizeBits);
-      fixed[k] = static_cast<int32_t>(share < 0 ? share - 0.5 : share + 0.5);
-    }
-    *count = last - first;
-    return first;
+    for (int64_t k = 0; k < *counted; ++k) fixed[k] = fixed_weight(real[k], sum);
+    return first(i);
   }
 };
 
