@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+import operator
 import os
 import re
 import stat
@@ -78,7 +79,7 @@ class ImageFiles(Dataset):
         return len(self._paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor | None, int]:
-        index = range(len(self))[index]
+        index = range(len(self))[operator.index(index)]
         label = int(self.labels[index])
         try:
             return decode(self._read(self.path(index))), label

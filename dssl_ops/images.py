@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ class RaggedImages:
         return len(self.sizes)
 
     def __getitem__(self, index: int) -> Tensor:
-        index = range(len(self))[index]
+        index = range(len(self))[operator.index(index)]
         first, last = self.offsets[index : index + 2].tolist()
         return self.data[first:last].view(self.channels, *self.sizes[index].tolist())
 

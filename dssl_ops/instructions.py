@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ class Listing:
 
     def fixed(self, name: str, *values: float, p: float = 1.0) -> None:
         """The named step with these values, applied with probability p."""
+        require(name in OPCODES, f"transforms: unknown step {name!r}; known are {', '.join(OPCODES)}")
         self.add(FIXED, OPCODES[name], p, *values)
 
     def emit(self, view: int) -> None:
@@ -85,6 +86,12 @@ def _list_once(maker: Transform | SeveralViews, size: tuple[int | None, int | No
     return Listed(torch.tensor(listing.words, dtype=torch.float64, device="cpu"), listing.views, listing.size)
 
 
+def _listed(maker: Transform | SeveralViews, *key) -> Listed:
+    name = type(maker).__name__
+    require(isinstance(maker, Hashable), f"transforms: {name} must be hashable, as a frozen dataclass is; got one not")
+    return _list_once(maker, *key)
+
+
 @lru_cache(maxsize=64)
 def _table_once(normalize, channels: int) -> Tensor:
     return normalize.table(channels)
@@ -94,7 +101,7 @@ def draw_program(maker, source: Drawable, seed: int, epoch: int, sample_ids: Ids
     """Program of every image; `source` is the images, as a call takes them, or their sizes, B of (H, W)."""
     sizes, size = _sizes(source)
     seed, epoch, ids = _keys(seed, epoch, sample_ids, len(sizes))
-    listed = _list_once(maker, size, *view)
+    listed = _listed(maker, size, *view)
     return Program.drawn(*augment_sample(listed.words, ids, sizes, seed, epoch), listed.views, *listed.size)
 
 
@@ -111,7 +118,7 @@ def make_views(maker, normalize, images, seed, epoch, sample_ids, memory_format,
     single = isinstance(images, Tensor) and images.dim() == 3
     source = Source.of("transforms", images.unsqueeze(0) if single else images)
     seed, epoch, ids = _keys(seed, epoch, sample_ids, len(source))
-    listed = _list_once(maker, source.size(), *view)
+    listed = _listed(maker, source.size(), *view)
     shape, hidden = (listed.views, len(source), source.channels, *listed.size), [0] * len(view) + [1] * single
     table = None if normalize is None else _table_once(normalize, source.channels)
     given = None if out is None else _opened(out, shape, hidden)

@@ -1,5 +1,7 @@
 """Every kind of bad input gives one clear line: the op, what it expected, what came."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from dssl_ops.transforms import (
     RandomResizedCrop,
     Solarize,
     StandardView,
+    Transform,
 )
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -28,6 +31,16 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 
 def images(*shape, dtype=torch.uint8):
     return torch.zeros(shape, dtype=dtype)
+
+
+class Unknown(Transform):
+    def instructions(self, listing):
+        listing.fixed("Blur", 1.0)
+
+
+@dataclass  # not frozen: it compares by its fields and has no hash
+class Changeable(Unknown):
+    sigma: float = 1.0
 
 
 RGB = images(2, 3, 8, 8)
@@ -171,6 +184,8 @@ ERRORS = [
         lambda: Jigsaw(2)(RGB, seed=0, sample_ids=[1.0, 2.0]),
         r"transforms: sample_ids must be \(2,\) int64; got torch.float32",
     ),
+    (lambda: Changeable()(RGB, seed=0), r"transforms: Changeable must be hashable, as a frozen dataclass is"),
+    (lambda: Unknown()(RGB, seed=0), r"transforms: unknown step 'Blur'; known are Identity, .*"),
     (lambda: Program.from_json("{}"), r"Program: expected the JSON of a program; got '{}': KeyError\('size'\)"),
     (lambda: Program.from_json("[1, 2"), r"Program: expected the JSON of a program; got '\[1, 2': JSONDecodeError"),
     (lambda: Program.from_json('{"size": 3}'), r"Program: expected the JSON of a program; got .*: TypeError"),

@@ -121,6 +121,8 @@ def test_ragged_images_are_a_sequence_of_views():
     assert torch.equal(RaggedImages.from_list(image for image in images).data, ragged.data)
     with pytest.raises(IndexError):
         ragged[9]
+    with pytest.raises(TypeError, match="slice"):
+        ragged[:2]
 
 
 BYTES, PAIR = torch.zeros(24, dtype=torch.uint8), torch.tensor([[2, 4]])
