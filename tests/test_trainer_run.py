@@ -177,7 +177,7 @@ def test_collapse_alarm_is_in_the_log(tmp_path):
 def test_plot_marks_the_alarm_and_needs_no_first_row(tmp_path):
     for name, alarm in (("quiet", 0), ("alarmed", 1)):
         rows = [{"epoch": e, "loss": -0.5, "knn": 20.0 + e, "rankme": 9.0, "alarm": alarm * (e == 2)} for e in (1, 2)]
-        plot({"dssl": [{"epoch": 0.5, "loss": -0.1}, *rows]}, tmp_path / f"{name}.png", "caption", 15.0)
+        plot({"dssl": [{"epoch": 0.5, "loss": -0.1}, *rows]}, tmp_path / f"{name}.png", "caption")
     assert (tmp_path / "quiet.png").read_bytes() != (tmp_path / "alarmed.png").read_bytes()
 
 

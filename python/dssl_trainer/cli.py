@@ -49,6 +49,7 @@ def parser():
     after.add_evaluate(commands)
     after.add_export(commands)
     after.add_detect(commands)
+    after.add_plot(commands)
     return root
 
 
@@ -105,9 +106,11 @@ def metavar(spec):
 
 def run_train(options):
     config, origins = config_of(options), origin_of(options)
-    from .train import train  # imports torch: a wrong option should not wait for it
+    from .html_report import write_report  # these import torch: a wrong option should not wait for it
+    from .train import train
 
-    train(config, origin=origins)
+    if train(config, origin=origins) is not None:  # of several processes the first
+        write_report(config.out)
 
 
 def preset_of(options):

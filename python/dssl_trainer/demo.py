@@ -44,7 +44,7 @@ def conclude(folder, runs, results):
     """Table and plot of all three variants."""
     run = runs[-1]
     rows = {name: log.read(folder / name / "log.csv") for name in results}
-    report.plot(rows, folder / "plot.png", report.subtitle(run.config, run.dataset), run.progress.random_knn)
+    report.plot(rows, folder / "plot.png", report.subtitle(run.config, run.dataset.about))
     alarmed = {name for name in rows if any(row.get("alarm") for row in rows[name])}
     text = f"{table(results, alarmed)}\n\nData: {run.dataset.about}.\n{caution(run)}\n"
     (folder / "table.txt").write_text(text)

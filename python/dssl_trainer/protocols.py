@@ -91,7 +91,7 @@ def circumstances(run, dataset):
     config = run.config
     steps = len(dataset.train) // config.batch_size
     return {
-        "run": subtitle(config, dataset), "checkpoint": run.path.name, "step": run.step,
+        "run": subtitle(config, dataset.about), "checkpoint": run.path.name, "step": run.step,
         "epochs": round(run.step / max(steps, 1), 4), "seed": config.seed, "scale": config.scale,
         "encoder": config.encoder, "test_images": len(dataset.test), "commit": commit(),
         "dssl_ops": installed_version(),

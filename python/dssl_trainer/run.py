@@ -181,8 +181,8 @@ class Run:
     def finish(self):
         """Writes the plot; the log's last evaluated row and `random_knn`."""
         rows = log.read(self.folder / "log.csv")
-        caption = report.subtitle(self.config, self.dataset)
-        report.plot({self.config.variant: rows}, self.folder / "plot.png", caption, self.progress.random_knn)
+        caption = report.subtitle(self.config, self.dataset.about)
+        report.plot({self.config.variant: rows}, self.folder / "plot.png", caption)
         last = [row for row in rows if "knn" in row][-1]
         untrained = f"random initialisation {self.progress.random_knn:.1f} %"
         if self.progress.collapsed:

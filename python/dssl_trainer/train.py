@@ -21,7 +21,7 @@ def train(config, dataset=None, origin=None):
     with process_group(config.device) as ranks:
         run = Run(config, dataset or load(config), ranks, origin)
         result = train_side_by_side([run])[0]
-        run.say(subtitle(run.config, run.dataset))
+        run.say(subtitle(run.config, run.dataset.about))
     return result
 
 
