@@ -25,10 +25,13 @@ struct Hsv {
 };
 
 // Pillow computes the hue in floats and truncates. Where the exact hue is a whole number k, its rounding ends just
-// below for the k whose bit is set here (found by comparing all 2^24 colours, as a test does again).
+// below for the k whose bit is set here (found by comparing all 2^24 colours, as a test does again). The words are
+// masked together, since a table of them would make each lane of a vector fetch its own.
 DSSL_HD int rounded_down(int k) {
-  static constexpr uint32_t bits[8] = {0xfffffffe, 0, 0x11000000, 0x111, 0x222aaaaa, 0x23232222, 0x22222, 0};
-  return static_cast<int>(bits[k >> 5] >> (k & 31)) & 1;
+  const auto word = [k](int number, uint32_t bits) { return -static_cast<uint32_t>(k >> 5 == number) & bits; };
+  const uint32_t bits = word(0, 0xfffffffe) | word(2, 0x11000000) | word(3, 0x111) | word(4, 0x222aaaaa) |
+                        word(5, 0x23232222) | word(6, 0x22222);
+  return static_cast<int>(bits >> (k & 31)) & 1;
 }
 
 // Convert.c, rgb2hsv, in integers and branch-free. Quotients of integers below 2^24 truncate exactly in float32.
@@ -46,23 +49,18 @@ DSSL_HD Hsv to_hsv(Pixel p) {
   return {whole - (exact & rounded_down(whole)), static_cast<int>(saturation), top};
 }
 
-// Convert.c, hsv2rgb: float32 gives the same roundings as the doubles there for all 2^24 arguments.
+// Convert.c, hsv2rgb, without its sectors: a channel loses s times the hue's distance from where that channel is
+// full, in 255ths of a sixth of the circle and at most one sixth. Gives the roundings of the doubles there for all 2^24
+// arguments.
 DSSL_HD Pixel to_rgb(Hsv hsv) {
-  const int turn = hsv.h * 6, sector = (turn * 257 + 257) >> 16;  // turn / 255, 6 for a full turn
-  const float f = static_cast<float>(turn - 255 * sector) / 255.0f, s = static_cast<float>(hsv.s) / 255.0f;
-  const float value = static_cast<float>(hsv.v);
-  const int v = hsv.v;
-  const int p = static_cast<int>(value * (1.0f - s) + 0.5f);
-  const int q = static_cast<int>(value * (1.0f - s * f) + 0.5f);
-  const int t = static_cast<int>(value * (1.0f - s * (1.0f - f)) + 0.5f);
-  // Masks instead of branches, so that the loop around this becomes vector code.
-  const int is1 = -(sector == 1), is2 = -(sector == 2), is3 = -(sector == 3), is4 = -(sector == 4),
-            is5 = -(sector == 5);
-  const int is0 = ~(is1 | is2 | is3 | is4 | is5);
-  const int r = (v & (is0 | is5)) | (q & is1) | (p & (is2 | is3)) | (t & is4);
-  const int g = (v & (is1 | is2)) | (q & is3) | (p & (is4 | is5)) | (t & is0);
-  const int b = (v & (is3 | is4)) | (q & is5) | (p & (is0 | is1)) | (t & is2);
-  return {r, g, b};
+  const int turn = hsv.h * 6;
+  const float top = static_cast<float>(hsv.v) + 0.5f;
+  const float depth = static_cast<float>(hsv.v) * (static_cast<float>(hsv.s) * (1.0f / 65025.0f));
+  const auto level = [&](int distance) {
+    return static_cast<int>(top - depth * static_cast<float>(larger(0, smaller(distance, 255))));
+  };
+  return {level(smaller(turn - 255, 1275 - turn)), level(larger(255 - turn, turn - 765)),
+          level(larger(765 - turn, turn - 1275))};
 }
 
 // torchvision's adjust_hue on PIL images: between to_hsv and to_rgb the 8-bit hue turns by trunc(255 * shift) mod 256.
