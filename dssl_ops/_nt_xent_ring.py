@@ -48,7 +48,7 @@ class RingLosses(torch.autograd.Function):
         for step in range(ranks):
             arguments = _meeting(step, rows, shard, queue, positive, excluded, temperature, ctx.decoupled)
             of_mine, of_theirs, of_scale = torch.ops.dssl_ops.nt_xent_backward(
-                *arguments, positives, negatives, upstream, 1.0, True
+                *arguments, positives, negatives, upstream, 0, True
             )
             of_rows += of_mine[0]
             of_shard += of_theirs[0]
@@ -65,7 +65,7 @@ def _meeting(step, rows, shard, queue, positive, excluded, temperature, decouple
     """Arguments of the op for the shard of this step: the positives, the rows themselves and the queue come once."""
     if step:
         queue, positive, excluded = None, torch.full_like(positive, -1), torch.full_like(excluded, -1)
-    return [rows], [shard], queue, positive, excluded, 0, temperature, decoupled
+    return [rows], [shard], queue, positive, excluded, False, temperature, decoupled
 
 
 def _pass_on(tensors: list[Tensor], counts: list[int], step: int, group) -> list[Tensor]:

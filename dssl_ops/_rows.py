@@ -19,6 +19,15 @@ def promoted(tensors: list[Tensor]) -> list[Tensor]:
     return [tensor.to(wide) for tensor in tensors]
 
 
+def dense_tensors(tensors: list[Tensor], op: str) -> list[Tensor]:
+    """The inputs of `op`, promoted; TypeError for what is no strided tensor."""
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            came = tensor.layout if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{op}: inputs must be dense tensors; got {came}")
+    return promoted(tensors)
+
+
 def dense_rows(tensor: Tensor) -> Tensor:
     """(B, D) with neighbouring entries of a row side by side, as the kernels read them; rows may lie apart."""
     return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()

@@ -129,10 +129,9 @@ def _check_weights(weights: Tensor, edges: int, like: Tensor) -> None:
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    predictions, targets, ctx.edges, _, _, reduction = inputs
+    predictions, targets, ctx.edges, _, _, ctx.reduction = inputs
     ctx.save_for_backward(*predictions, *targets, output[1])
     ctx.views = len(predictions)
-    ctx.factor = 1.0 / max(1, predictions[0].shape[0]) if _REDUCTIONS[reduction] == "mean" else 1.0
 
 
 def _backward(ctx, upstream, _):
@@ -140,7 +139,7 @@ def _backward(ctx, upstream, _):
     predictions, targets = views[: ctx.views], views[ctx.views :]
     upstream = upstream.to(torch.float64).contiguous()
     backward = torch.ops.dssl_ops.directional_loss_backward
-    gradients = backward(predictions, targets, coefficients, upstream, ctx.edges, ctx.factor)
+    gradients = backward(predictions, targets, coefficients, upstream, ctx.edges, ctx.reduction)
     return list(gradients.unbind()), [None] * len(targets), None, None, None, None
 
 
@@ -156,7 +155,7 @@ def _fake(predictions, targets, edges, edge_weights, weights, reduction):
     return loss, like.new_empty((like.shape[0], coefficients), dtype=torch.float64)
 
 
-def _fake_backward(predictions, targets, coefficients, upstream, edges, factor):
+def _fake_backward(predictions, targets, coefficients, upstream, edges, reduction):
     return predictions[0].new_empty((len(predictions), *predictions[0].shape))
 
 

@@ -19,6 +19,8 @@ from torch import Tensor
 
 def count_rows(rows: Tensor, group) -> list[int]:
     """How many rows each rank has."""
+    if not isinstance(group, dist.ProcessGroup):
+        raise TypeError(f"group must be a torch.distributed process group; got {group!r}")
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size(group))]
     dist.all_gather(counts, torch.tensor([rows.shape[0]], device=rows.device), group=group)
     return [int(count) for count in counts]

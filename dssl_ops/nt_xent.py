@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ._library import native, when_loaded
 from ._nt_xent_ring import RingLosses
-from ._rows import DTYPES, dense_rows, describe, promoted, unit_rows
+from ._rows import DTYPES, dense_rows, dense_tensors, describe, unit_rows
 from .global_negatives import count_rows, gather_rows, scaled_to_ranks, sum_over_ranks
 
 _REDUCTIONS = ("none", "sum", "mean")
@@ -57,7 +57,7 @@ def nt_xent(
         TypeError, ValueError: for inputs, a temperature or a reduction that do not fit.
         NotImplementedError: when differentiated twice.
     """
-    z_a, z_b = _tensors([z_a, z_b], "nt_xent")
+    z_a, z_b = dense_tensors([z_a, z_b], "nt_xent")
     _check("nt_xent", {"z_a": z_a, "z_b": z_b}, reduction)
     if z_a.shape != z_b.shape:
         raise ValueError(f"nt_xent: z_a and z_b must share their shape; got {tuple(z_a.shape)} and {tuple(z_b.shape)}")
@@ -67,7 +67,7 @@ def nt_xent(
         raise ValueError("nt_xent: ring needs a group; got none")
     temperature = _temperature(temperature, z_a, "nt_xent")
     if group is None:
-        return _loss([z_a, z_b], [], None, None, None, 0, temperature, decoupled, reduction, return_stats)
+        return _loss([z_a, z_b], [], None, None, None, False, temperature, decoupled, reduction, return_stats)
     rows = torch.cat([z_a, z_b])
     if ring:
         own = torch.arange(rows.shape[0], device=rows.device)
@@ -76,7 +76,7 @@ def nt_xent(
     columns, before, total = gather_rows(rows, group)
     own = torch.arange(before, before + rows.shape[0], device=rows.device)
     positive = own.roll(z_a.shape[0])
-    result = _loss([rows], [columns], None, positive, own, 0, temperature, decoupled, _local(reduction), True)
+    result = _loss([rows], [columns], None, positive, own, False, temperature, decoupled, _local(reduction), True)
     return _over_ranks(result, total, group, reduction, return_stats)
 
 
@@ -104,7 +104,7 @@ def info_nce(
             With a group and in_batch the keys of all ranks are negatives; the queue is each rank's own.
     """
     given = [queries, keys] if queue is None else [queries, keys, queue]
-    given = _tensors(given, "info_nce")
+    given = dense_tensors(given, "info_nce")
     queries, keys = given[:2]
     queue = None if queue is None else given[2].detach()
     _check("info_nce", dict(zip(("queries", "keys", "queue"), given)), reduction)
@@ -125,21 +125,24 @@ def info_nce(
             keys, before, _ = gather_rows(keys, group)
     positive = torch.arange(before, before + queries.shape[0], device=queries.device)
     none = torch.full_like(positive, -1)
-    skipped = 0 if in_batch else keys.shape[0]
     if group is None:
-        return _loss([queries], [keys], queue, positive, none, skipped, temperature, decoupled, reduction, return_stats)
+        return _loss(
+            [queries], [keys], queue, positive, none, not in_batch, temperature, decoupled, reduction, return_stats
+        )
     if in_batch and ring:
         result = _ring(queries, keys, queue, positive, none, temperature, decoupled, group, reduction)
     else:
         local = _local(reduction)
-        result = _loss([queries], [keys], queue, positive, none, skipped, temperature, decoupled, local, True)
+        result = _loss([queries], [keys], queue, positive, none, not in_batch, temperature, decoupled, local, True)
     return _over_ranks(result, total, group, reduction, return_stats)
 
 
 def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled):
     """Of every row loss, positive logit, log-sum-exp and largest logit of the negatives: plain PyTorch, whole matrix.
 
-    The arguments are those of the native op; serves where there is no compiler, and tests compare with it.
+    The arguments are those of the native op; serves where there is no compiler, and tests compare with it. Without
+    columns, the rows are z_a and z_b and the columns as well. `positive`, `excluded`: a column of each row, -1: none.
+    positives_only: only the queue has negatives.
     """
     rows = torch.cat(rows)
     count = rows.shape[0]
@@ -151,7 +154,8 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
     y = unit_rows(torch.cat([*columns, *([] if queue is None else [queue])]).to(wide)) if columns else x
     cosine = x @ y.t()
     column = torch.arange(y.shape[0], device=y.device)
-    never = (column < positives_only) | (column == excluded[:, None]) | (column == positive[:, None])
+    skipped = sum(y.shape[0] for y in columns) if positives_only else 0
+    never = (column < skipped) | (column == excluded[:, None]) | (column == positive[:, None])
     positives = cosine.gather(1, positive[:, None])[:, 0] / temperature.to(wide)
     negatives = (cosine / temperature.to(wide)).masked_fill(never, -torch.inf)
     has_negative = ~never.all(1)
@@ -213,18 +217,10 @@ def _over_ranks(result: ContrastiveResult, total: int, group, reduction: str, re
     return ContrastiveResult(loss, log_sum_exp, sum_over_ranks(hits, group) / max(1, total))
 
 
-def _tensors(tensors: list[Tensor], op: str) -> list[Tensor]:
-    for tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"{op}: inputs must be tensors; got {type(tensor).__name__}")
-    return promoted(tensors)
-
-
 def _temperature(temperature: float | Tensor, like: Tensor, op: str) -> Tensor:
     if not isinstance(temperature, Tensor):
-        temperature = float(temperature)
-        if not 1e-8 <= temperature <= 1e8:
-            raise ValueError(f"{op}: temperature must be in [1e-8, 1e8]; got {temperature}")
+        if not isinstance(temperature, (int, float)) or not 1e-8 <= temperature <= 1e8:
+            raise ValueError(f"{op}: temperature must be in [1e-8, 1e8]; got {temperature!r}")
         return torch.full((), temperature, dtype=torch.float64, device=like.device)
     if temperature.numel() != 1 or not temperature.is_floating_point():
         got = f"{tuple(temperature.shape)} {temperature.dtype}"
@@ -247,13 +243,9 @@ def _check(op: str, tensors: dict[str, Tensor], reduction: str) -> None:
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    rows, columns, queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled, reduction, _, ctx.tf32 = (
-        inputs
-    )
-    _, positives, negatives, _ = output
-    ctx.counts = len(rows), len(columns)
-    ctx.save_for_backward(*rows, *columns, queue, positive, excluded, temperature, positives, negatives)
-    ctx.factor = 1.0 / max(1, sum(x.shape[0] for x in rows)) if _REDUCTIONS[reduction] == "mean" else 1.0
+    rows, columns, queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled, ctx.reduction = inputs[:9]
+    ctx.tf32, ctx.counts = inputs[10], (len(rows), len(columns))
+    ctx.save_for_backward(*rows, *columns, queue, positive, excluded, temperature, *output[1:3])
 
 
 def _backward(ctx, upstream, *_):
@@ -263,7 +255,7 @@ def _backward(ctx, upstream, *_):
     upstream, with_columns = upstream.to(torch.float64).contiguous(), m > 0 and any(ctx.needs_input_grad[1])
     of_rows, of_columns, of_temperature = torch.ops.dssl_ops.nt_xent_backward(
         list(rows), list(columns), queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled,
-        positives, negatives, upstream, ctx.factor, with_columns, ctx.tf32,
+        positives, negatives, upstream, ctx.reduction, with_columns, ctx.tf32,
     )  # fmt: skip
     of_columns = of_columns or [None] * m
     return of_rows, of_columns, None, None, None, None, of_temperature, None, None, None, None

@@ -250,7 +250,7 @@ def test_opcheck(reduction, dtype):
     predictions = [p.detach() for p in predictions]
     _, coefficients = torch.ops.dssl_ops.directional_loss(predictions, targets, edges, edge_weights, None, reduction)
     upstream = torch.ones(6 if reduction == 0 else (), dtype=torch.float64)
-    arguments = (predictions, targets, coefficients, upstream, edges, 0.5)
+    arguments = (predictions, targets, coefficients, upstream, edges, reduction)
     opcheck(torch.ops.dssl_ops.directional_loss_backward.default, arguments)
 
 

@@ -76,13 +76,14 @@ def test_the_raw_op_refuses_what_would_corrupt_memory(change):
         {"coefficients": torch.ones(6, 14)},
         {"upstream": torch.ones(5, dtype=torch.float64)},
         {"upstream": torch.ones(6)},
+        {"reduction": 7},
     ],
 )
 def test_the_raw_backward_op_refuses_what_would_corrupt_memory(change):
     arguments = {
         "predictions": [torch.ones(6, 8)] * 4, "targets": [torch.ones(6, 8)] * 2,
         "coefficients": torch.ones(6, 14, dtype=torch.float64), "upstream": torch.ones(6, dtype=torch.float64),
-        "edges": [0, 1, 1, 0, 2, 0, 3, 1], "factor": 1.0,
+        "edges": [0, 1, 1, 0, 2, 0, 3, 1], "reduction": 2,
     }  # fmt: skip
     torch.ops.dssl_ops.directional_loss_backward(*arguments.values())
     with pytest.raises(RuntimeError, match="directional_loss"):

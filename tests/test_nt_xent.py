@@ -79,7 +79,7 @@ def check(f, truth, views, dtype, value_bound=2e-6):
 def dense(a, b, temperature, reduction, decoupled):
     """nt_xent through its reference."""
     temperature = torch.tensor(temperature, dtype=torch.float64)
-    return reduced(nt_xent_reference([a, b], [], None, None, None, 0, temperature, decoupled)[0], reduction)
+    return reduced(nt_xent_reference([a, b], [], None, None, None, False, temperature, decoupled)[0], reduction)
 
 
 @needs_native
@@ -96,6 +96,18 @@ def test_float32_is_good_to_2e_6_at_every_temperature(n, d, noise, temperature):
     check(lambda a, b: nt_xent(a, b, scale), truth, views, torch.float32)
     (ours,), (exactly,) = (torch.autograd.grad(f(*views, scale).mean(), [scale]) for f in (nt_xent, nt_xent_truth))
     assert relative_error(ours, exactly) <= 2e-6
+
+
+@needs_native
+@pytest.mark.parametrize("temperature", [0.05, 0.07, 0.1, 0.2])
+@pytest.mark.parametrize("n, d", [(33, 128), (257, 128), (130, 512)])
+def test_float32_is_good_to_2e_6_where_cosines_are_near_1(n, d, temperature):
+    """Half the rows are copies of the others: a copy weighs as much as a positive, and its cosine sums up to 1."""
+    a = make_views(n, d)[0].detach()
+    a[n // 2 :] = a[: n - n // 2].clone()
+    views = [view.requires_grad_() for view in (a, a + 0.3 * make_views(n, d, seed=1)[0].detach())]
+    truth = lambda a, b: nt_xent_truth(a, b, temperature).mean()  # noqa: E731
+    check(lambda a, b: nt_xent(a, b, temperature), truth, views, torch.float32)
 
 
 @needs_native
@@ -182,7 +194,7 @@ def test_temperature_gets_its_gradient(temperature, dtype, native_):
     if native_:
         (of_ours,) = torch.autograd.grad(nt_xent(a, b, ours) + info_nce(a, b, temperature=ours), ours)
     else:
-        reference = lambda *arguments: nt_xent_reference(*arguments, 0, ours.double(), False)[0].mean()  # noqa: E731
+        reference = lambda *arguments: nt_xent_reference(*arguments, False, ours.double(), False)[0].mean()  # noqa: E731
         none = torch.full((50,), -1)
         of_both = reference([a, b], [], None, None, None) + reference([a], [b], None, torch.arange(50), none)
         (of_ours,) = torch.autograd.grad(of_both, ours)

@@ -100,11 +100,12 @@ def test_opcheck(reduction, dtype):
     queue = make_views(7, 10, dtype, seed=1)[0].detach()
     t = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
     positive, none = torch.arange(6), torch.full((6,), -1)
-    for arguments in (([a, b], [], None, None, None, 0), ([a], [b], queue, positive, none, 6)):
+    for arguments in (([a, b], [], None, None, None, False), ([a], [b], queue, positive, none, True)):
         opcheck(torch.ops.dssl_ops.nt_xent.default, (*arguments, t, False, reduction, True))
     kept = torch.zeros(6, dtype=torch.float64)
     weight = torch.tensor(2.0, dtype=torch.float64)
-    arguments = ([a.detach()], [b.detach()], queue, positive, none, 6, t.detach(), False, kept, kept, weight, 0.5, True)
+    sides = ([a.detach()], [b.detach()], queue, positive, none, True)
+    arguments = (*sides, t.detach(), False, kept, kept, weight, reduction, True)
     opcheck(torch.ops.dssl_ops.nt_xent_backward.default, arguments)
 
 
@@ -209,11 +210,14 @@ def ones(*shape, dtype=torch.float32):
         (lambda: nt_xent(ones(7, 3), ones(7, 3, dtype=torch.float64)), ValueError, "share width.*float32.*float64"),
         (lambda: nt_xent(ones(7), ones(7)), ValueError, r"z_a must be \(N, D\).*got \(7,\)"),
         (lambda: nt_xent(ones(7, 3, dtype=torch.int64), ones(7, 3)), ValueError, "float32, float64.*int64"),
-        (lambda: nt_xent(1.0, ones(7, 3)), TypeError, "inputs must be tensors; got float"),
+        (lambda: nt_xent(1.0, ones(7, 3)), TypeError, "inputs must be dense tensors; got float"),
         (lambda: nt_xent(ones(7, 3), ones(7, 3), 0.0), ValueError, "temperature must be in .*got 0.0"),
+        (lambda: nt_xent(ones(7, 3), ones(7, 3), None), ValueError, "temperature must be in .*got None"),
+        (lambda: nt_xent(ones(7, 3), ones(7, 3), 0.5, "mean"), TypeError, "must be a .*process group; got 'mean'"),
+        (lambda: nt_xent(ones(7, 3).to_sparse(), ones(7, 3)), TypeError, "dense tensors; got torch.sparse_coo"),
         (lambda: nt_xent(ones(7, 3), ones(7, 3), float("nan")), ValueError, "temperature must be in .*got nan"),
         (lambda: nt_xent(ones(7, 3), ones(7, 3), ones(2)), ValueError, r"temperature must be a number or.*\(2,\)"),
-        (lambda: nt_xent(ones(7, 3), ones(7, 3), torch.tensor(-1.0)), RuntimeError, "temperature must be in .*got -1"),
+        (lambda: nt_xent(ones(7, 3), ones(7, 3), torch.tensor(-1.0)), RuntimeError, "^nt_xent: temperature.*got -1"),
         (lambda: nt_xent(ones(7, 3), ones(7, 3), reduction="avg"), ValueError, "reduction must be.*got 'avg'"),
         (lambda: nt_xent(ones(1, 3), ones(1, 3), decoupled=True), ValueError, "decoupled needs a negative; got N = 1"),
         (lambda: nt_xent(ones(7, 3), ones(7, 3), ring=True), ValueError, "nt_xent: ring needs a group; got none"),
@@ -242,12 +246,13 @@ def test_bad_input_gives_one_clear_error(call, error, message):
         {"excluded": torch.arange(5)},
         {"excluded": torch.zeros(6)},
         {"temperature": torch.tensor(0.2)},
+        {"reduction": 7},
     ],
 )
 def test_the_raw_op_refuses_what_would_corrupt_memory(change):
     arguments = {
         "rows": [ones(6, 4)], "columns": [ones(6, 4)], "queue": ones(5, 4), "positive": torch.arange(6),
-        "excluded": torch.arange(6), "positives_only": 0, "temperature": torch.tensor(0.2, dtype=torch.float64),
+        "excluded": torch.arange(6), "positives_only": False, "temperature": torch.tensor(0.2, dtype=torch.float64),
         "decoupled": False, "reduction": 2, "with_nearest": True,
     }  # fmt: skip
     with pytest.raises(RuntimeError, match="nt_xent: "):

@@ -5,17 +5,15 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
-#include <numeric>
 #include <optional>
 #include <tuple>
 
 #include "../common/checks.h"
+#include "../common/reduction.h"
 #include "sample.h"
 
 namespace dssl::directional_loss {
 namespace {
-
-enum Reduction { kNone, kSum, kMean };
 
 template <class S, class T>
 void set_type(Problem& problem) {
@@ -105,22 +103,11 @@ void for_rows(const Problem& problem, ScalarType type, const F& f) {
   type == ScalarType::Double ? for_rows_as<double>(problem, f) : for_rows_as<float>(problem, f);
 }
 
-Tensor reduce(const std::vector<double>& losses, int64_t reduction, bool wide) {
-  const int64_t rows = static_cast<int64_t>(losses.size());
-  double total = std::accumulate(losses.begin(), losses.end(), 0.0);
-  if (reduction == kMean) total /= std::max<int64_t>(1, rows);
-  const std::vector<int64_t> shape(reduction == kNone ? 1 : 0, rows);
-  Tensor out = torch::stable::empty(shape, wide ? ScalarType::Double : ScalarType::Float);
-  const auto write = wide ? convert<double, double> : convert<double, float>;
-  reduction == kNone ? write(losses.data(), rows, out.mutable_data_ptr()) : write(&total, 1, out.mutable_data_ptr());
-  return out;
-}
-
 std::tuple<Tensor, Tensor> directional_loss_cpu(std::vector<Tensor> predictions, std::vector<Tensor> targets,
                                                 std::vector<int64_t> edges, std::vector<double> edge_weights,
                                                 std::optional<Tensor> weights, int64_t reduction) {
-  require(reduction >= kNone && reduction <= kMean, "directional_loss: reduction must be 0, 1 or 2; got ", reduction);
   const Problem problem = make_problem(predictions, targets, edges);
+  factor_of("directional_loss", reduction, problem.rows);  // refuses what is no reduction
   const Weights weight(edge_weights, weights, problem);
   const int64_t count = problem.coefficients();
   Tensor coefficients = torch::stable::empty({problem.rows, count}, ScalarType::Double);
@@ -129,12 +116,12 @@ std::tuple<Tensor, Tensor> directional_loss_cpu(std::vector<Tensor> predictions,
   for_rows(problem, predictions[0].scalar_type(), [&](auto& sample, int64_t row) {
     losses[row] = sample.loss(row, weight.at(row).data(), data + row * count);
   });
-  return {reduce(losses, reduction, predictions[0].scalar_type() == ScalarType::Double), coefficients};
+  return {reduced(losses, reduction, predictions[0].scalar_type() == ScalarType::Double), coefficients};
 }
 
 // Gradients of the predictions, (V, B, D), for an upstream gradient (B,), or a scalar that all rows share.
 Tensor directional_loss_backward_cpu(std::vector<Tensor> predictions, std::vector<Tensor> targets, Tensor coefficients,
-                                     Tensor upstream, std::vector<int64_t> edges, double factor) {
+                                     Tensor upstream, std::vector<int64_t> edges, int64_t reduction) {
   const Problem problem = make_problem(predictions, targets, edges);
   const int64_t count = problem.coefficients(), stride = problem.rows * problem.width * problem.bytes;
   check_dense(coefficients, "directional_loss_backward", "coefficients", ScalarType::Double, 2);
@@ -147,6 +134,7 @@ Tensor directional_loss_backward_cpu(std::vector<Tensor> predictions, std::vecto
   Tensor out = torch::stable::empty({problem.predictions, problem.rows, problem.width}, predictions[0].scalar_type());
   char* to = static_cast<char*>(out.mutable_data_ptr());
   const double *of_rows = coefficients.const_data_ptr<double>(), *by = upstream.const_data_ptr<double>();
+  const double factor = factor_of("directional_loss_backward", reduction, problem.rows);
   for_rows(problem, out.scalar_type(), [&](auto& sample, int64_t row) {
     sample.differentiate(row, of_rows + row * count, factor * by[row * per_row],
                          to + row * problem.width * problem.bytes, stride);
@@ -163,7 +151,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
       "int reduction) -> (Tensor, Tensor)");
   m.def(
       "directional_loss_backward(Tensor[] predictions, Tensor[] targets, Tensor coefficients, Tensor upstream, "
-      "int[] edges, float factor) -> Tensor");
+      "int[] edges, int reduction) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {

@@ -7,11 +7,10 @@
 #include <vector>
 
 #include "../common/checks_cuda.h"
+#include "../common/reduction.h"
 
 namespace dssl::directional_loss {
 namespace {
-
-enum Reduction { kNone, kSum, kMean };
 
 void check_rows(const std::vector<Tensor>& tensors, const char* name, const Tensor& like) {
   for (const Tensor& tensor : tensors) {
@@ -62,7 +61,6 @@ const double* data_of(const std::optional<Tensor>& weights, const Problem& of, c
 std::tuple<Tensor, Tensor> directional_loss_cuda(std::vector<Tensor> predictions, std::vector<Tensor> targets,
                                                  std::vector<int64_t> edges, std::vector<double> edge_weights,
                                                  std::optional<Tensor> weights, int64_t reduction) {
-  require(reduction >= kNone && reduction <= kMean, "directional_loss: reduction must be 0, 1 or 2; got ", reduction);
   const Problem of(predictions, targets, edges);
   require(static_cast<int64_t>(edge_weights.size()) == of.E, "directional_loss: edges and edge_weights do not match");
   const Tensor& like = predictions[0];
@@ -80,13 +78,13 @@ std::tuple<Tensor, Tensor> directional_loss_cuda(std::vector<Tensor> predictions
   directional_loss_launch(of.rows.data(), of.strides.data(), of.V, of.W, edges.data(), edge_weights.data(), of.E,
                           weight_data, per_sample ? of.batch : 1, per_sample, of.batch, of.width,
                           dtype_of(like, "directional_loss"), sums.mutable_data_ptr<double>(), loss.mutable_data_ptr(),
-                          per_row, reduction == kMean ? 1.0 / static_cast<double>(std::max<int64_t>(1, of.batch)) : 1.0,
+                          per_row, factor_of("directional_loss", reduction, of.batch),
                           coefficients.mutable_data_ptr<double>(), table.mutable_data_ptr(), current_stream(like));
   return {loss, coefficients};
 }
 
 Tensor directional_loss_backward_cuda(std::vector<Tensor> predictions, std::vector<Tensor> targets, Tensor coefficients,
-                                      Tensor upstream, std::vector<int64_t> edges, double factor) {
+                                      Tensor upstream, std::vector<int64_t> edges, int64_t reduction) {
   const Problem of(predictions, targets, edges);
   const Tensor& like = predictions[0];
   for (const auto& [tensor, name] : {std::pair(&coefficients, "coefficients"), std::pair(&upstream, "upstream")}) {
@@ -104,8 +102,8 @@ Tensor directional_loss_backward_cuda(std::vector<Tensor> predictions, std::vect
   directional_loss_backward_launch(of.rows.data(), of.strides.data(), of.V, of.W, edges.data(), of.E, of.batch,
                                    of.width, dtype_of(like, "directional_loss_backward"),
                                    coefficients.mutable_data_ptr<double>(), upstream.const_data_ptr<double>(),
-                                   upstream.dim() == 1, factor, out.mutable_data_ptr(), table.mutable_data_ptr(),
-                                   current_stream(like));
+                                   upstream.dim() == 1, factor_of("directional_loss_backward", reduction, of.batch),
+                                   out.mutable_data_ptr(), table.mutable_data_ptr(), current_stream(like));
   return out;
 }
 

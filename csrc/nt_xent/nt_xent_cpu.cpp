@@ -7,10 +7,12 @@
 #include <torch/headeronly/util/Half.h>
 
 #include <optional>
+#include <string>
 #include <tuple>
 #include <vector>
 
 #include "../common/checks.h"
+#include "../common/reduction.h"
 #include "passes.h"
 
 namespace dssl::nt_xent {
@@ -22,8 +24,6 @@ void parallel(int64_t count, int64_t grain, const Task& task) {
 }
 
 namespace {
-
-enum Reduction { kNone, kSum, kMean };
 
 struct Type {
   void (*widen)(const void*, int64_t, double*);
@@ -42,7 +42,7 @@ Type type_of(const Tensor& tensor) {
     case ScalarType::Double: return type_for<double>();
     case ScalarType::Half: return type_for<c10::Half>();
     case ScalarType::BFloat16: return type_for<c10::BFloat16>();
-    default: STD_TORCH_CHECK(false, "nt_xent: dtype must be float32, float64, bfloat16 or float16");
+    default: refuse("nt_xent: dtype must be float32, float64, bfloat16 or float16");
   }
 }
 
@@ -51,9 +51,9 @@ Rows rows_of(const std::vector<Tensor>& tensors, const Tensor& like) {
   rows.width = like.size(1), rows.bytes = type_of(like).bytes, rows.widen = type_of(like).widen;
   for (const Tensor& tensor : tensors) {
     check_cpu(tensor, "nt_xent", "every input");
-    STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(1) == rows.width, "nt_xent: every input must be (rows, D)");
-    STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), "nt_xent: inputs must share one dtype");
-    STD_TORCH_CHECK(rows.width <= 1 || tensor.stride(1) == 1, "nt_xent: rows must be dense");
+    require(tensor.dim() == 2 && tensor.size(1) == rows.width, "nt_xent: every input must be (rows, D)");
+    require(tensor.scalar_type() == like.scalar_type(), "nt_xent: inputs must share one dtype");
+    require(rows.width <= 1 || tensor.stride(1) == 1, "nt_xent: rows must be dense");
     if (tensor.size(0) > 0)
       rows.parts.push_back(
           {static_cast<const char*>(tensor.const_data_ptr()), rows.count, tensor.stride(0) * rows.bytes});
@@ -63,18 +63,18 @@ Rows rows_of(const std::vector<Tensor>& tensors, const Tensor& like) {
 }
 
 std::vector<int64_t> indices(const std::optional<Tensor>& tensor, const char* name, int64_t rows, int64_t columns) {
-  STD_TORCH_CHECK(tensor.has_value(), "nt_xent: columns need ", name);
+  require(tensor.has_value(), "nt_xent: columns need ", name);
   check_dense(*tensor, "nt_xent", name, ScalarType::Long, 1);
-  STD_TORCH_CHECK(tensor->size(0) == rows, "nt_xent: ", name, " must have one entry a row");
+  require(tensor->size(0) == rows, "nt_xent: ", name, " must have one entry a row");
   const int64_t* data = tensor->const_data_ptr<int64_t>();
   for (int64_t i = 0; i < rows; ++i)
-    STD_TORCH_CHECK(data[i] >= -1 && data[i] < columns, "nt_xent: ", name, " names a column that is not there");
+    require(data[i] >= -1 && data[i] < columns, "nt_xent: ", name, " names a column that is not there");
   return {data, data + rows};
 }
 
 void pair_up(Problem& problem) {
   const int64_t count = problem.x.count;
-  STD_TORCH_CHECK(count % 2 == 0, "nt_xent: rows without columns must be pairs");
+  require(count % 2 == 0, "nt_xent: rows without columns must be pairs");
   for (int64_t i = 0; i < count; ++i) {
     problem.positive.push_back((i + count / 2) % count);
     problem.excluded.push_back(i);
@@ -83,16 +83,18 @@ void pair_up(Problem& problem) {
 
 // Without columns, the rows are z_a followed by z_b, and they are the columns as well.
 Problem make_problem(const std::vector<Tensor>& rows, std::vector<Tensor> columns, const std::optional<Tensor>& queue,
-                     const std::optional<Tensor>& positive, const std::optional<Tensor>& excluded,
-                     int64_t positives_only, const Tensor& temperature, bool decoupled) {
-  STD_TORCH_CHECK(!rows.empty() && rows[0].dim() == 2, "nt_xent: rows must be (rows, D)");
+                     const std::optional<Tensor>& positive, const std::optional<Tensor>& excluded, bool positives_only,
+                     const Tensor& temperature, bool decoupled) {
+  require(!rows.empty() && rows[0].dim() == 2, "nt_xent: rows must be (rows, D)");
   check_dense(temperature, "nt_xent", "temperature", ScalarType::Double, 0);
-  if (queue.has_value()) columns.push_back(*queue);
   Problem problem;
-  problem.symmetric = columns.empty(), problem.decoupled = decoupled, problem.positives_only = positives_only;
+  for (const Tensor& tensor : columns) problem.before_queue += tensor.dim() > 0 ? tensor.size(0) : 0;
+  if (positives_only) problem.positives_only = problem.before_queue;
+  if (queue.has_value()) columns.push_back(*queue);
+  problem.symmetric = columns.empty(), problem.decoupled = decoupled;
   problem.temperature = *temperature.const_data_ptr<double>();
-  STD_TORCH_CHECK(problem.temperature >= 1e-8 && problem.temperature <= 1e8,
-                  "nt_xent: temperature must be in [1e-8, 1e8]; got ", problem.temperature);
+  require(problem.temperature >= 1e-8 && problem.temperature <= 1e8,
+          "nt_xent: temperature must be in [1e-8, 1e8]; got ", std::to_string(problem.temperature));
   problem.x = rows_of(rows, rows[0]);
   problem.y = problem.symmetric ? problem.x : rows_of(columns, rows[0]);
   if (problem.symmetric) {
@@ -121,26 +123,15 @@ Tensor filled(int64_t count, double value) {
   return tensor;
 }
 
-Tensor reduce(const std::vector<double>& losses, int64_t reduction, bool wide) {
-  const int64_t rows = static_cast<int64_t>(losses.size());
-  std::vector<double> total(1, 0.0);
-  for (double loss : losses) total[0] += loss;
-  if (reduction == kMean) total[0] /= std::max<int64_t>(1, rows);
-  const std::vector<double>& values = reduction == kNone ? losses : total;
-  const std::vector<int64_t> shape(reduction == kNone ? 1 : 0, rows);
-  Tensor out = torch::stable::empty(shape, wide ? ScalarType::Double : ScalarType::Float);
-  (wide ? narrow<double> : narrow<float>)(values.data(), static_cast<int64_t>(values.size()), out.mutable_data_ptr());
-  return out;
-}
-
 // Of each row: loss, logit of the positive (-inf: it has none here), log-sum-exp and largest logit of the negatives.
 std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows, std::vector<Tensor> columns,
                                                        std::optional<Tensor> queue, std::optional<Tensor> positive,
-                                                       std::optional<Tensor> excluded, int64_t positives_only,
+                                                       std::optional<Tensor> excluded, bool positives_only,
                                                        Tensor temperature, bool decoupled, int64_t reduction,
                                                        bool with_nearest, bool /*tf32*/) {
   const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
   const int64_t count = of.x.count;
+  factor_of("nt_xent", reduction, count);  // refuses what is no reduction
   Tensor positives = filled(count, 0), negatives = filled(count, 0), nearest = filled(with_nearest ? count : 0, -1e30);
   double *positive_data = positives.mutable_data_ptr<double>(), *negative_data = negatives.mutable_data_ptr<double>();
   double* nearest_data = with_nearest ? nearest.mutable_data_ptr<double>() : nullptr;
@@ -155,7 +146,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cpu(std::vector<Tensor> rows,
     losses[i] = Row{positive_data[i], negative_data[i], decoupled}.loss();
     if (with_nearest) nearest_data[i] /= of.temperature;
   }
-  return {reduce(losses, reduction, rows[0].scalar_type() == ScalarType::Double), positives, negatives, nearest};
+  return {reduced(losses, reduction, rows[0].scalar_type() == ScalarType::Double), positives, negatives, nearest};
 }
 
 // Through temperature and normalisation into the tensors the rows came from. Returns sum_i u_i . d loss / d u_i.
@@ -190,17 +181,17 @@ double write_gradients(const Rows& rows, const std::vector<Tensor>& like, const 
 
 std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cpu(
     std::vector<Tensor> rows, std::vector<Tensor> columns, std::optional<Tensor> queue, std::optional<Tensor> positive,
-    std::optional<Tensor> excluded, int64_t positives_only, Tensor temperature, bool decoupled, Tensor positives,
-    Tensor negatives, Tensor upstream, double factor, bool with_columns, bool /*tf32*/) {
+    std::optional<Tensor> excluded, bool positives_only, Tensor temperature, bool decoupled, Tensor positives,
+    Tensor negatives, Tensor upstream, int64_t reduction, bool with_columns, bool /*tf32*/) {
   const Problem of = make_problem(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled);
   for (const Tensor* tensor : {&positives, &negatives}) {
     check_dense(*tensor, "nt_xent_backward", "what forward kept", ScalarType::Double, 1);
-    STD_TORCH_CHECK(tensor->size(0) == of.x.count, "nt_xent_backward: what forward kept must have one entry a row");
+    require(tensor->size(0) == of.x.count, "nt_xent_backward: what forward kept must have one entry a row");
   }
   check_dense(upstream, "nt_xent_backward", "upstream", ScalarType::Double, upstream.dim() == 0 ? 0 : 1);
-  STD_TORCH_CHECK(upstream.dim() == 0 || upstream.size(0) == of.x.count,
-                  "nt_xent_backward: upstream must be () or (rows,)");
+  require(upstream.dim() == 0 || upstream.size(0) == of.x.count, "nt_xent_backward: upstream must be () or (rows,)");
   const double* weight = upstream.const_data_ptr<double>();
+  const double factor = factor_of("nt_xent_backward", reduction, of.x.count);
   const auto weight_of = [&](int64_t i) { return factor * weight[upstream.dim() == 0 ? 0 : i]; };
   std::vector<Tensor> of_rows, of_columns;
   double along = 0;
@@ -230,12 +221,12 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cp
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
       "nt_xent(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
-      "int positives_only, Tensor temperature, bool decoupled, int reduction, bool with_nearest, "
+      "bool positives_only, Tensor temperature, bool decoupled, int reduction, bool with_nearest, "
       "bool tf32=False) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
-      "int positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives, Tensor upstream, "
-      "float factor, bool with_columns, bool tf32=False) -> (Tensor[], Tensor[], Tensor)");
+      "bool positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives, Tensor upstream, "
+      "int reduction, bool with_columns, bool tf32=False) -> (Tensor[], Tensor[], Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {

@@ -8,11 +8,10 @@
 #include <vector>
 
 #include "../common/checks_cuda.h"
+#include "../common/reduction.h"
 
 namespace dssl::nt_xent {
 namespace {
-
-enum Reduction { kNone, kSum, kMean };
 
 // The parts of a side as the launches take them.
 struct Parts {
@@ -96,7 +95,7 @@ std::vector<Tensor> with_queue(std::vector<Tensor> columns, const std::optional<
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cuda(std::vector<Tensor> rows, std::vector<Tensor> columns,
                                                         std::optional<Tensor> queue, std::optional<Tensor> positive,
-                                                        std::optional<Tensor> excluded, int64_t positives_only,
+                                                        std::optional<Tensor> excluded, bool positives_only,
                                                         Tensor temperature, bool decoupled, int64_t reduction,
                                                         bool with_nearest, bool tf32) {
   require(!rows.empty() && rows[0].dim() == 2, "nt_xent: rows must be (rows, D)");
@@ -110,12 +109,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cuda(std::vector<Tensor> rows
   Tensor nearest = of.empty({with_nearest ? of.count : 0}, ScalarType::Double);
   Tensor row_losses = of.empty({of.count}, ScalarType::Double), workspace = of.workspace(0);
   nt_xent_launch(x.data.data(), x.counts.data(), x.strides.data(), x.size(), y.data.data(), y.counts.data(),
-                 y.strides.data(), y.size(), of.positive, of.excluded, positives_only, of.like.size(1), of.dtype, tf32,
-                 of.temperature, decoupled, positives.mutable_data_ptr<double>(), negatives.mutable_data_ptr<double>(),
-                 with_nearest ? nearest.mutable_data_ptr<double>() : nullptr, row_losses.mutable_data_ptr<double>(),
-                 loss.mutable_data_ptr(), per_row,
-                 reduction == kMean ? 1.0 / static_cast<double>(std::max<int64_t>(1, of.count)) : 1.0,
-                 workspace.mutable_data_ptr(), current_stream(of.like));
+                 y.strides.data(), y.size(), of.positive, of.excluded, positives_only ? y.total(columns.size()) : 0,
+                 of.like.size(1), of.dtype, tf32, of.temperature, decoupled, positives.mutable_data_ptr<double>(),
+                 negatives.mutable_data_ptr<double>(), with_nearest ? nearest.mutable_data_ptr<double>() : nullptr,
+                 row_losses.mutable_data_ptr<double>(), loss.mutable_data_ptr(), per_row,
+                 factor_of("nt_xent", reduction, of.count), workspace.mutable_data_ptr(), current_stream(of.like));
   return {loss, positives, negatives, nearest};
 }
 
@@ -130,8 +128,8 @@ std::vector<Tensor> gradients_like(const std::vector<Tensor>& tensors, std::vect
 
 std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cuda(
     std::vector<Tensor> rows, std::vector<Tensor> columns, std::optional<Tensor> queue, std::optional<Tensor> positive,
-    std::optional<Tensor> excluded, int64_t positives_only, Tensor temperature, bool decoupled, Tensor positives,
-    Tensor negatives, Tensor upstream, double factor, bool with_columns, bool tf32) {
+    std::optional<Tensor> excluded, bool positives_only, Tensor temperature, bool decoupled, Tensor positives,
+    Tensor negatives, Tensor upstream, int64_t reduction, bool with_columns, bool tf32) {
   require(!rows.empty() && rows[0].dim() == 2, "nt_xent_backward: rows must be (rows, D)");
   const DeviceGuard guard(rows[0].get_device());
   const Problem of(rows, with_queue(columns, queue), positive, excluded, temperature);
@@ -147,10 +145,11 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cu
   Tensor of_temperature = of.empty({}, ScalarType::Double), workspace = of.workspace(owned);
   nt_xent_backward_launch(
       x.data.data(), x.counts.data(), x.strides.data(), x.size(), y.data.data(), y.counts.data(), y.strides.data(),
-      y.size(), of.positive, of.excluded, positives_only, of.like.size(1), of.dtype, tf32, of.temperature, decoupled,
-      doubles(positives, of.like, "positives"), doubles(negatives, of.like, "negatives"),
-      doubles(upstream, of.like, "upstream"), upstream.dim() == 1, factor, row_data.data(), column_data.data(), owned,
-      of_temperature.mutable_data_ptr<double>(), workspace.mutable_data_ptr(), current_stream(of.like));
+      y.size(), of.positive, of.excluded, positives_only ? y.total(columns.size()) : 0, of.like.size(1), of.dtype, tf32,
+      of.temperature, decoupled, doubles(positives, of.like, "positives"), doubles(negatives, of.like, "negatives"),
+      doubles(upstream, of.like, "upstream"), upstream.dim() == 1, factor_of("nt_xent_backward", reduction, of.count),
+      row_data.data(), column_data.data(), owned, of_temperature.mutable_data_ptr<double>(),
+      workspace.mutable_data_ptr(), current_stream(of.like));
   return {of_rows, of_columns, of_temperature};
 }
 

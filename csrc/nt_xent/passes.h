@@ -21,7 +21,8 @@ struct Problem {
   Rows x, y;  // the same when symmetric
   bool symmetric, decoupled;
   double temperature;
-  int64_t positives_only = 0;
+  int64_t before_queue = 0;                 // columns that may get a gradient
+  int64_t positives_only = 0;               // the first columns that are no negatives
   std::vector<int64_t> positive, excluded;  // a column for each row, -1: none
 
   double scale() const { return kLog2E / temperature; }
@@ -171,7 +172,8 @@ void differentiate(const Problem& of, const double* positives, const double* neg
     tile.to_slopes(weights.weight.data(), weights.denominator.data());
     tile.add_row_gradients(of_x.data(), weights.positive_slope.data());
     if (both) tile.add_column_gradients(of_x.data(), weights.positive_slope.data());
-    if (with_columns) tile.add_column_gradients(of_y.data(), weights.positive_slope.data());
+    if (with_columns && tile.column() < of.before_queue)
+      tile.add_column_gradients(of_y.data(), weights.positive_slope.data());
   });
   finish(true, [&](int64_t row, double* to) { read_by_width(of_x.data(), x.padded_rows, row, x.width, to); });
   if (with_columns)

@@ -21,7 +21,6 @@ namespace dssl::nt_xent {
 // Below it float32 logits are too coarse for 2e-6 in the gradients (neighbours of 10, the logit of cosine 0.5, differ
 // by 1e-6), and products are taken in double. 2^(-2 * scale) is then 2^-58, still far above float's smallest number.
 constexpr double kLowestFloatTemperature = 0.05;
-constexpr int64_t kDepth = 256;  // products summed in one run
 
 // Rows packed for products. Unit rows are the packed ones times `to_unit`, which only pairs have.
 template <class E>
@@ -70,6 +69,8 @@ class Tile {
     multiply();
     exclude();
   }
+
+  int64_t column() const { return column_; }
 
   // Largest cosine of each row and, when symmetric, of each column.
   void track_largest(double* largest_of_rows, double* largest_of_columns) const {
@@ -153,13 +154,15 @@ class Tile {
 
   T* at(int64_t i, int64_t j) const { return s_ + i * stride_ + j; }
 
+  // In several runs, for sums of sums are more exact; shorter ones where the temperature multiplies a cosine's error.
   void multiply() {
+    const int64_t run = of_.scale < 10 ? 256 : 32;
     for (int64_t j = 0; j < columns_; j += kPanel<E>)
       for (int64_t i = 0; i < rows_; i += kStrip) {
         const E *a = x_.row_panel(row_ + i), *b = y_.row_panel(column_ + j);
-        multiply_strip<false>(a, 1, kPanel<E>, b, std::min(kDepth, x_.depth), at(i, j), stride_);
-        for (int64_t d = kDepth; d < x_.depth; d += kDepth)
-          multiply_strip<true>(a + d * kPanel<E>, 1, kPanel<E>, b + d * kPanel<E>, std::min(kDepth, x_.depth - d),
+        multiply_strip<false>(a, 1, kPanel<E>, b, std::min(run, x_.depth), at(i, j), stride_);
+        for (int64_t d = run; d < x_.depth; d += run)
+          multiply_strip<true>(a + d * kPanel<E>, 1, kPanel<E>, b + d * kPanel<E>, std::min(run, x_.depth - d),
                                at(i, j), stride_);
       }
   }
