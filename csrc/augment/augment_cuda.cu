@@ -11,7 +11,9 @@
 namespace dssl::augment {
 namespace {
 
-constexpr int kThreads = 256;
+// Blocks in shared memory are many to a multiprocessor; of those with a workspace it has one, so that all images on the
+// way together fit the L2 cache.
+constexpr int kThreads = 256, kWorkspaceThreads = 512;
 
 struct Task {
   const Job* jobs;
@@ -102,7 +104,7 @@ __device__ void run_step(Picture& picture, int opcode, int count, const double* 
 }
 
 template <bool in_shared>
-__global__ void __launch_bounds__(kThreads, 2) run_programs(Task task) {
+__global__ void __launch_bounds__(in_shared ? kThreads : kWorkspaceThreads, in_shared ? 2 : 1) run_programs(Task task) {
   Shared& shared = *dynamic_shared<Shared>();
   uint8_t* arena = reinterpret_cast<uint8_t*>(dynamic_shared<Shared>() + 1);
   if constexpr (!in_shared) arena = task.workspace + blockIdx.x * task.arena;
@@ -153,7 +155,7 @@ extern "C" void augment_blocks(int64_t count, int64_t arena, int64_t* blocks) {
   if (arena + static_cast<int64_t>(sizeof(Shared)) <= device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))
     *blocks = 0;
   else
-    *blocks = std::min<int64_t>(count, 2 * device_attribute(cudaDevAttrMultiProcessorCount));
+    *blocks = std::min<int64_t>(count, device_attribute(cudaDevAttrMultiProcessorCount));
 }
 
 extern "C" void augment_launch(const void* lowered, const uint8_t* images, int64_t count, int64_t arena,
@@ -174,7 +176,7 @@ extern "C" void augment_launch(const void* lowered, const uint8_t* images, int64
                      channels_last,
                      workspace};
   int threads = 64;  // about 8 pixels of a view to each
-  while (threads < kThreads && threads * 8 < height * width) threads *= 2;
+  while (threads < (blocks ? kWorkspaceThreads : kThreads) && threads * 8 < height * width) threads *= 2;
   if (blocks == 0)
     return launch(run_programs<true>, static_cast<unsigned>(std::min<int64_t>(count, INT32_MAX)), threads,
                   sizeof(Shared) + arena, stream, task);

@@ -99,24 +99,14 @@ POLICIES = {
 }
 
 
-def random_programs(name, count, seed, **how):
-    images = scenes(np.random.default_rng(seed), count, 3 if seed % 4 else 1, *SMALL)
-    program = POLICIES[name].sample(images, seed=seed)
-    assert torch.equal(run(images, program, **how), augment(images, program)), f"{name}, seed {seed}"
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_random_programs_equal_the_cpu(name):
-    for seed, order in enumerate(ORDERS, start=3):
-        random_programs(name, 20, seed, order=order)
-
-
-@pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_thousand_random_programs_equal_the_cpu(name):
-    for seed in range(100, 110):
-        random_programs(name, 100, seed, order=ORDERS[seed % 3])
+    for seed in range(10):
+        size = ((12, 16), (8, 8), (15, 9))[seed % 3]
+        images = scenes(np.random.default_rng(seed), 100, 3 if seed % 4 else 1, *size)
+        program = POLICIES[name].sample(images, seed=seed)
+        got = run(images, program, order=ORDERS[seed // 2 % 3], seed=seed)
+        assert torch.equal(got, augment(images, program)), f"{name}, seed {seed}"
 
 
 DTYPES = [torch.uint8, torch.float32, torch.bfloat16, torch.float16]
@@ -163,14 +153,14 @@ def test_images_of_several_sizes(rng, channels):
 
 
 def test_images_beyond_shared_memory_lie_in_a_workspace(rng):
-    """More images than blocks, of which two run on each of the 4 multiprocessors."""
+    """More images than blocks, of which one runs on each of the 4 multiprocessors."""
     images = scenes(rng, 11, 3, 104, 112)
     steps = [("ResizedCrop", (3, 2, 90, 99, 104, 112, 3, 13)), ("Equalize", ()), ("GaussianBlur", (1.3,))]
     steps += [("Sharpness", (1.7,)), ("Jigsaw", (3, 1, 2, 0)), ("Emit", (0,))]
     program = Program.from_steps([steps[b % 4 :] for b in range(11)], (104, 112))
     rows = torch.tensor([[b * 3 * 104 * 112, 104, 112, 0] for b in range(11)])
     got, blocks = launch(images, rows, program, 3, arch="7.5")
-    assert blocks == 8 and torch.equal(got, augment(images, program))
+    assert blocks == 4 and torch.equal(got, augment(images, program))
 
 
 def test_a_shared_memory_of_its_limit_is_used(rng):
