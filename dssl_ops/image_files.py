@@ -42,8 +42,8 @@ class ImageFiles(Dataset):
     root: a folder, a zip, or one image file; folder: the part of it to take. A class is a folder there, leading folders
     that all files share aside; files beside each other are one class. classes: their names in the order of the labels,
     by default those found, sorted. Grey, palette and CMYK images become RGB. torchvision decodes JPEG, Pillow the other
-    formats, and JPEG with the same bits where torchvision is not installed. Rotation tags are not followed, as in
-    torchvision's ImageFolder.
+    formats, and JPEG with the same bits where torchvision is not installed. Links are followed, rotation tags are
+    not, as in torchvision's ImageFolder.
 
     A file that cannot be read, is truncated or corrupt, has more than 256 MiB or 64 Mi pixels, gives (None, label),
     which transforms.Collate leaves out: it is named once on the logger "dssl_ops" and counted in `skipped`, also when

@@ -148,7 +148,7 @@ def test_torch_s_defaults_do_not_matter(native, monkeypatch):
     """Neither torch.set_default_device nor set_default_dtype, also not through what is kept for later calls."""
     if not native:
         for module in ("instructions", "augment_sample"):
-            monkeypatch.setattr(f"dssl_ops.{module}.native", lambda: False)
+            monkeypatch.setattr(f"dssl_ops.{module}.native", lambda *_: False)
     images = batches()[-2][:5]
     heavy = T.Compose((T.RandAugment(2, 7, "ra14"), T.UniformAugment()))
     views = T.DirectedViews(STANDARD, heavy, T.Normalize((0.4, 0.5, 0.6), (0.3, 0.2, 0.1)))
