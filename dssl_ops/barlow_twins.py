@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._library import native, when_loaded
-from ._rows import DTYPES, dense_rows, describe, promoted
+from ._rows import DTYPES, dense_rows, dense_tensors, describe
 from .global_negatives import gather_rows
 
 
@@ -34,7 +34,7 @@ def barlow_twins(
         TypeError, ValueError: for inputs that do not fit.
         NotImplementedError: when differentiated twice.
     """
-    z_a, z_b = _tensors(z_a, z_b)
+    z_a, z_b = dense_tensors([z_a, z_b], "barlow_twins")
     _check(z_a, z_b, lambd, scale, eps)
     if group is not None:
         z_a, z_b = gather_rows(z_a, group)[0], gather_rows(z_b, group)[0]
@@ -54,13 +54,6 @@ def barlow_twins_reference(z_a: Tensor, z_b: Tensor, lambd=0.0051, scale=1.0, *,
     c = standard[0].t() @ standard[1] / z_a.shape[0]
     off_diagonal = c.masked_fill(torch.eye(c.shape[0], dtype=torch.bool, device=c.device), 0)
     return scale * ((c.diagonal() - 1).square().sum() + lambd * off_diagonal.square().sum())
-
-
-def _tensors(z_a: Tensor, z_b: Tensor) -> list[Tensor]:
-    for z in (z_a, z_b):
-        if not isinstance(z, Tensor):
-            raise TypeError(f"barlow_twins: views must be tensors; got {type(z).__name__}")
-    return promoted([z_a, z_b])
 
 
 def _check(z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float) -> None:

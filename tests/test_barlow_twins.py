@@ -154,7 +154,8 @@ def ones(*shape, dtype=torch.float32):
         ((ones(7, 3), ones(7, 3, dtype=torch.float64)), ValueError, "must share.*float32.*float64"),
         ((ones(0, 3), ones(0, 3)), ValueError, r"not empty; got \(0, 3\)"),
         ((ones(7), ones(7)), ValueError, r"\(N, D\).*got \(7,\)"),
-        ((1.0, ones(7, 3)), TypeError, "views must be tensors; got float"),
+        ((1.0, ones(7, 3)), TypeError, "inputs must be dense tensors; got float"),
+        ((ones(7, 3), ones(7, 3).to_sparse()), TypeError, "dense tensors; got torch.sparse_coo"),
         ((ones(7, 3), ones(7, 3), float("nan")), ValueError, "must be finite.*nan"),
     ],
 )
@@ -177,5 +178,5 @@ def test_the_raw_ops_refuse_what_would_corrupt_memory():
         lambda: backward(a, ones(6, 41), matrices, features, weight, 0.1, 1.0),
         lambda: backward(a, a, matrices, features, weight.float(), 0.1, 1.0),
     ):
-        with pytest.raises(RuntimeError, match="barlow_twins"):
+        with pytest.raises(RuntimeError, match=r"^barlow_twins"):  # and no path of this machine
             call()
