@@ -93,6 +93,7 @@ def test_opcheck():
     opcheck(ops.directional_loss.default, (rows[:4], [t.detach() for t in rows[4:]], edges, weights, None, 2))
     temperature = torch.tensor(0.5, dtype=torch.float64, device=GPU)
     opcheck(ops.nt_xent.default, (rows[:2], [], None, None, None, False, temperature, False, 2, True))
+    opcheck(ops.barlow_twins.default, (*rows[:2], 0.1, 1.0, 1e-5))
 
 
 @each_loss

@@ -125,13 +125,6 @@ __global__ void __launch_bounds__(in_shared ? kThreads : kWorkspaceThreads, in_s
   }
 }
 
-int device_attribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&value, attribute, device);
-  return value;
-}
-
 }  // namespace
 
 extern "C" void augment_lower(const int64_t* images, int64_t count, int64_t channels, const int32_t* opcodes,
@@ -152,7 +145,7 @@ extern "C" void augment_lower(const int64_t* images, int64_t count, int64_t chan
 }
 
 extern "C" void augment_blocks(int64_t count, int64_t arena, int64_t* blocks) {
-  if (arena + static_cast<int64_t>(sizeof(Shared)) <= device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))
+  if (arena + static_cast<int64_t>(sizeof(Shared)) <= most_shared_bytes())
     *blocks = 0;
   else
     *blocks = std::min<int64_t>(count, device_attribute(cudaDevAttrMultiProcessorCount));

@@ -32,6 +32,16 @@ void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_
   throw std::runtime_error(std::string("dssl_ops: CUDA kernel launch failed: ") + cudaGetErrorString(status));
 }
 
+inline int device_attribute(cudaDeviceAttr attribute) {  // of the current device
+  int device = 0, value = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&value, attribute, device);
+  return value;
+}
+
+// What a block may ask for.
+inline int64_t most_shared_bytes() { return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
+
 // The block's dynamic shared memory, 16-byte aligned.
 template <class T>
 __device__ T* dynamic_shared() {

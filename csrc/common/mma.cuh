@@ -68,13 +68,13 @@ __device__ __forceinline__ void mma_16x8x8_tf32(float (&c)[4], const uint32_t (&
 #endif
 }
 
-// The nearest tf32 value, ties away from zero.
+// The nearest tf32 value, ties away from zero. Before compute capability 8.0, which has none, the value itself.
 __device__ __forceinline__ uint32_t to_tf32(float value) {
   uint32_t bits = 0;
 #if __CUDA_ARCH__ >= 800
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
 #else
-  __trap();
+  bits = __float_as_uint(value);
 #endif
   return bits;
 }

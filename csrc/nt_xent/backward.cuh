@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(Shape<T>::kThreads, sizeof(T) == 8 ? 2 : 1)
   T* memory = dynamic_shared<T>();
   const Place at;
   const Stage<T> stage(of, memory);
-  T* slope_memory = stage.keeps_own() ? memory + Stage<T>::kBytes / sizeof(T) : stage.own;
+  T* slope_memory = of.keeps_own ? memory + Stage<T>::kBytes / sizeof(T) : stage.own;
   const int chunks = stage.chunks, first_piece = static_cast<int>(blockIdx.z) * Of::kPieces;
   const bool common = sizeof(A) == 4 && *of.temperature >= kLowestCommonTemperature;
   const A by = sizeof(A) == 8 ? A(1) : static_cast<A>(kPeak<T> / peak_of(slopes.peak));

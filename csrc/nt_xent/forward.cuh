@@ -15,6 +15,7 @@ struct Sides {
   int64_t positives_only;
   const double* temperature;
   int tiles, tiles_each;
+  bool keeps_own;  // rows of two chunks or less stay in shared memory; else they come again with every tile
 
   __device__ int first_tile() const { return static_cast<int>(blockIdx.y) * tiles_each; }
   __device__ int last_tile() const { return min(tiles, first_tile() + tiles_each); }
@@ -22,8 +23,7 @@ struct Sides {
   __device__ double log2_scale() const { return kLog2E / *temperature; }
 };
 
-// Chunks of both sides on their way into shared memory: two places for each. Where the own rows are two chunks or less
-// they stay; else they come again with every tile.
+// Chunks of both sides on their way into shared memory: two places for each.
 template <class T>
 struct Stage {
   using S = Shape<T>;
@@ -42,15 +42,14 @@ struct Stage {
         own_row(int64_t{blockIdx.x} * S::kOwn),
         chunks(sides.chunks()) {}
 
-  __device__ bool keeps_own() const { return chunks <= 2; }
-  __device__ T* own_place(int step) const { return own + (keeps_own() ? step % chunks : step % 2) * kOwnChunk; }
+  __device__ T* own_place(int step) const { return own + (of.keeps_own ? step % chunks : step % 2) * kOwnChunk; }
   __device__ T* other_place(int step) const { return other + step % 2 * kOtherChunk; }
 
   // Step s is chunk s % chunks of the block's tile s / chunks.
   __device__ void fetch(int step) const {
     const int64_t chunk = step % chunks * S::kChunk;
     const int64_t other_row = int64_t{of.first_tile() + step / chunks} * S::kOther;
-    if (!keeps_own() || step < chunks)
+    if (!of.keeps_own || step < chunks)
       copy_chunk(own_place(step), of.own.entries + own_row * of.own.width + chunk, of.own.width, S::kOwn);
     copy_chunk(other_place(step), of.other.entries + other_row * of.other.width + chunk, of.other.width, S::kOther);
   }

@@ -136,8 +136,10 @@ struct Run {
     }
   }
 
-  Sides<T> sides(const Operand<T>& own, const Operand<T>& other, const Shares& shares) const {
-    return {own, other, space.pairing, of.positives_only, of.temperature, shares.tiles, shares.each};
+  bool fits_two_chunks() const { return space.x.width <= 2 * Shape<T>::kChunk; }
+
+  Sides<T> sides(const Operand<T>& own, const Operand<T>& other, const Shares& shares, bool keeps_own) const {
+    return {own, other, space.pairing, of.positives_only, of.temperature, shares.tiles, shares.each, keeps_own};
   }
 
   template <class Exact, class... Arguments>
@@ -155,7 +157,7 @@ struct Run {
     const int64_t rows = space.x.count;
     if (rows > 0) {
       const Shares shares = Shares::of<T>(rows, space.y.count, 1);
-      const Sides<T> both = sides(space.x, space.y, shares);
+      const Sides<T> both = sides(space.x, space.y, shares, fits_two_chunks());
       start(sum_negatives<T, kExact>, sum_negatives<T, kTensor>,
             dim3(blocks_for(rows, Shape<T>::kOwn), static_cast<unsigned>(shares.count)), Stage<T>::kBytes, both,
             space.maxima, space.totals);
@@ -176,11 +178,11 @@ struct Run {
     const Shares shares = Shares::of<T>(owned, other.count, slabs);
     Slopes<A> slopes = space.slopes;
     slopes.own_rows = own_rows, slopes.other_rows = !own_rows || of.symmetric();
-    const bool keeps_own = own.width <= 2 * Shape<T>::kChunk;
+    const bool keeps_own = fits_two_chunks() && Stage<T>::kBytes + Slab<T>::kSlopeBytes <= most_shared_bytes();
     start(sum_gradients<T, kExact>, sum_gradients<T, kTensor>,
           dim3(blocks_for(owned, Shape<T>::kOwn), static_cast<unsigned>(shares.count), static_cast<unsigned>(slabs)),
-          Stage<T>::kBytes + (keeps_own ? Slab<T>::kSlopeBytes : 0), sides(own, other, shares), slopes, of.tf32,
-          space.partial);
+          Stage<T>::kBytes + (keeps_own ? Slab<T>::kSlopeBytes : 0), sides(own, other, shares, keeps_own), slopes,
+          of.tf32, space.partial);
     int64_t first = 0;
     for (int64_t k = 0; k < parts; first += source.counts[k++])
       if (source.counts[k] > 0)

@@ -143,6 +143,19 @@ def test_rows_wider_than_what_a_block_keeps(dtype):
     check(Case([queries], [keys, queue], owned=1, pairs=own_pairs(3), skipped=4), "none")
 
 
+@pytest.mark.parametrize("width", [16, 66], ids=["one chunk", "more"])
+@pytest.mark.parametrize("dtype", CODES, ids=str)
+def test_blocks_of_the_smallest_shared_memory(dtype, width):
+    """64 KiB: the slopes of narrow rows find no memory of their own beside the rows. The bits are the same."""
+    results = []
+    for arch in ("7.5", "9.0"):
+        case = Case(draw(70, 70, width=width, dtype=dtype))
+        loss = case.forward(arch=arch)
+        gradients, of_temperature = case.backward(torch.tensor(1.0, dtype=torch.float64), arch=arch)
+        results.append([loss, of_temperature, *gradients])
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
 @pytest.mark.parametrize("temperature", [0.01, 0.05, 7.0])
 def test_temperatures(temperature):
     """Errors of cosines, 2e-7 or so, divided by the temperature, are those of the logits."""
