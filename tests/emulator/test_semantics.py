@@ -82,6 +82,14 @@ def test_atomics(kernels, order):
     assert total.item() == IN.sum()  # integers of this size add without rounding
 
 
+def test_atomics_on_shared_memory_that_plain_stores_cleared(kernels, order):
+    counts = torch.full((3, 2, 8), -1, dtype=torch.int32)
+    kernels.launch_shared_atomics(IN, counts, len(IN), order=order)
+    for block, values in enumerate(IN.view(3, 64)):
+        truth = torch.bincount(values & 7, minlength=8)
+        assert torch.equal(counts[block].long(), truth.expand(2, 8)), block
+
+
 def test_the_last_block_may_read_what_others_left_behind_a_fence(kernels, order):
     sums, arrived, total = (torch.zeros(n, dtype=torch.int32) for n in (6, 1, 1))
     kernels.launch_last_block(IN, sums, arrived, total, len(IN), order=order)

@@ -61,6 +61,19 @@ __global__ void atomics(const int* in, int* out, float* sum) {
   atomicAdd(sum, static_cast<float>(value));
 }
 
+// Atomics on shared memory that plain stores have cleared: how many of the block's values end in each three bits.
+__global__ void shared_atomics(const int* in, int* counts) {
+  __shared__ int fixed[8];
+  int* dynamic = dssl::dynamic_shared<int>();
+  const int t = threadIdx.x, low_bits = in[blockIdx.x * blockDim.x + t] & 7;
+  if (t < 8) fixed[t] = dynamic[t] = 0;
+  __syncthreads();
+  atomicAdd(&fixed[low_bits], 1);
+  atomicAdd(&dynamic[low_bits], 1);
+  __syncthreads();
+  if (t < 8) counts[blockIdx.x * 16 + t] = fixed[t], counts[blockIdx.x * 16 + 8 + t] = dynamic[t];
+}
+
 // The block that comes last adds what the others have left behind a fence.
 __global__ void last_block(const int* in, int* sums, unsigned* arrived, int* total) {
   __shared__ bool last;
@@ -91,6 +104,9 @@ extern "C" void launch_shared_memory(const int* in, int* out, int n, cudaStream_
 }
 extern "C" void launch_atomics(const int* in, int* out, float* sum, int n, cudaStream_t stream) {
   dssl::launch(atomics, n / 64, 64, 0, stream, in, out, sum);
+}
+extern "C" void launch_shared_atomics(const int* in, int* counts, int n, cudaStream_t stream) {
+  dssl::launch(shared_atomics, n / 64, 64, 8 * sizeof(int), stream, in, counts);
 }
 extern "C" void launch_last_block(const int* in, int* sums, unsigned* arrived, int* total, int n, cudaStream_t stream) {
   dssl::launch(last_block, n / 32, 32, 0, stream, in, sums, arrived, total);
