@@ -50,7 +50,7 @@ int main() {
       call("dssl_ops::directional_loss", {predictions, targets, kEdges, kWeights, c10::IValue(), kSum});
   const at::Tensor upstream = at::ones({}, at::kDouble);
   const at::Tensor gradients = call("dssl_ops::directional_loss_backward",
-                                    {predictions, targets, forward[1].toTensor(), upstream, kEdges, 1.0})[0]
+                                    {predictions, targets, forward[1].toTensor(), upstream, kEdges, kSum})[0]
                                    .toTensor();
 
   EXPECT(std::abs(forward[0].toTensor().item<double>() - definition(predictions, targets)) < 1e-12);
