@@ -65,12 +65,17 @@ Cell* new_cells(size_t bytes) {
 }
 
 // An address in the code becomes "@module+offset: "; Python asks addr2line which line that is.
-[[noreturn]] void fail_at(const void* place, const char* format, uintptr_t address, size_t bytes, const char* more) {
+int print(Place place, char* text, size_t size) {
+  if (!place.code) return std::snprintf(text, size, "%s:%u: ", place.site.file_name(), unsigned(place.site.line()));
   Dl_info info = {};
-  dladdr(place, &info);
+  dladdr(place.code, &info);
+  const size_t offset = static_cast<const char*>(place.code) - static_cast<const char*>(info.dli_fbase) - 1;
+  return std::snprintf(text, size, "@%s+0x%zx: ", info.dli_fname, offset);
+}
+
+[[noreturn]] void fail_at(Place place, const char* format, uintptr_t address, size_t bytes, const char* more) {
   char text[700];
-  int at = std::snprintf(text, sizeof text, "@%s+0x%zx: ", info.dli_fname,
-                         static_cast<const char*>(place) - static_cast<const char*>(info.dli_fbase) - 1);
+  int at = print(place, text, sizeof text);
   at += std::snprintf(text + at, sizeof text - at, format, bytes, reinterpret_cast<void*>(address), more);
   std::snprintf(text + at, sizeof text - at, " (block %u %u %u, thread %u)", blockIdx.x, blockIdx.y, blockIdx.z,
                 current->number);
@@ -94,7 +99,7 @@ bool races(const Access& earlier, bool atomic, bool shared) {
   return !same_warp || earlier.warp_clock == (warp_clock[current->number / 32] & 0xfffff);
 }
 
-void touch(const Region& region, uintptr_t address, size_t bytes, bool write, bool atomic, const void* place) {
+void touch(const Region& region, uintptr_t address, size_t bytes, bool write, bool atomic, Place place) {
   const char* where = region.shared ? "shared memory" : "a buffer";
   const unsigned warp = current->number / 32;
   const Access now = {phase, warp_clock[warp] & 0xfffff, current->number, atomic, false};
@@ -160,7 +165,7 @@ void copy_now(std::vector<Copy>& group) {
 
 }  // namespace
 
-void access(const void* pointer, size_t bytes, bool write, bool atomic, const void* place) {
+void access(const void* pointer, size_t bytes, bool write, bool atomic, Place place) {
   const uintptr_t address = reinterpret_cast<uintptr_t>(pointer);
   if (!current || on_a_fiber_stack(address)) return;
   for (const Region* region : {&fixed, &dynamic})
@@ -220,9 +225,9 @@ void pass_barrier(unsigned threads) {
 void release() { fenced[current->number] = true; }
 
 // An atomic behind a fence hands on what its block has done; every atomic takes what was handed on.
-void touch_atomic(const void* address, size_t bytes, Site) {
+void touch_atomic(const void* address, size_t bytes, Site site) {
   if (!current) return;
-  access(address, bytes, true, true, __builtin_return_address(0));
+  access(address, bytes, true, true, site);
   std::vector<bool>& handed = released[reinterpret_cast<uintptr_t>(address)];
   handed.resize(acquired.size());
   for (size_t i = 0; i < acquired.size(); ++i)

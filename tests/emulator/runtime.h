@@ -44,8 +44,16 @@ void run_thread();     // what a fiber runs, from runtime.cpp
 void begin_launch(const void* kernel, size_t shared_bytes);
 void begin_block();
 void pass_barrier(unsigned threads);
-// An access of the current thread, if any; `place` is an address in the code.
-void access(const void* pointer, size_t bytes, bool write, bool atomic, const void* place);
+// Where an access stands: the address behind the instrumentation's call, or what the atomic was handed, since that is a
+// function of its own, which the kernel's line is not in.
+struct Place {
+  const void* code = nullptr;
+  Site site = {};
+  Place(const void* code) : code(code) {}
+  Place(Site site) : site(site) {}
+};
+// An access of the current thread, if any.
+void access(const void* pointer, size_t bytes, bool write, bool atomic, Place place);
 bool on_a_fiber_stack(uintptr_t address);
 
 }  // namespace emulator

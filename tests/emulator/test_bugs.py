@@ -30,6 +30,7 @@ BUGS = {
     "beyond_dynamic_shared": "out of bounds: writes 4 bytes",
     "unwritten_array": "of shared memory that no thread has written",
     "unwritten_dynamic_shared": "of shared memory that no thread has written",
+    "unwritten_counter": "reads 4 bytes at .* of shared memory that no thread has written",
     "misaligned_vector": "misaligned access: .* is no multiple of 16",
     "blocks_write_one_place": "race: writes 4 bytes .* of a buffer that another thread wrote",
     "block_reads_another": "race: (reads|writes) 4 bytes .* of a buffer",

@@ -93,6 +93,11 @@ __global__ void unwritten_dynamic_shared(float* x) {
   x[threadIdx.x] = dynamic_shared<float>()[threadIdx.x];  // BUG unwritten_dynamic_shared
 }
 
+__global__ void unwritten_counter(float* x) {
+  atomicAdd(dynamic_shared<float>() + threadIdx.x, 1.0f);  // BUG unwritten_counter
+  x[threadIdx.x] = 1;
+}
+
 __global__ void misaligned_vector(float* x) {
   if (threadIdx.x) return;
   *reinterpret_cast<float4*>(x + 1) = float4{};  // BUG misaligned_vector
@@ -153,6 +158,7 @@ LAUNCHED_ONE_BLOCK(beyond_the_array)
 LAUNCHED_ONE_BLOCK(beyond_dynamic_shared)
 LAUNCHED_ONE_BLOCK(unwritten_array)
 LAUNCHED_ONE_BLOCK(unwritten_dynamic_shared)
+LAUNCHED_ONE_BLOCK(unwritten_counter)
 LAUNCHED_ONE_BLOCK(misaligned_vector)
 LAUNCHED(blocks_write_one_place)
 LAUNCHED(block_reads_another)
