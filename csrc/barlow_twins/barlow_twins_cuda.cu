@@ -132,16 +132,6 @@ __global__ void __launch_bounds__(kFeatures* kLanes, 4)
 template <class S>
 using Wide = std::conditional_t<sizeof(S) == 8, double, float>;
 
-template <class Use>
-void with_type(int dtype, const Use& use) {
-  switch (dtype) {
-    case kFloat32: return use(float());
-    case kFloat64: return use(double());
-    case kBFloat16: return use(__nv_bfloat16());
-    default: use(__half());
-  }
-}
-
 dim3 feature_blocks(int64_t width, unsigned views) {
   return dim3(static_cast<unsigned>((width + kFeatures - 1) / kFeatures), views);
 }

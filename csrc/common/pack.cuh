@@ -7,7 +7,20 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "dtype.h"
+
 namespace dssl {
+
+// Calls use(a value of the type that `dtype` names).
+template <class Use>
+void with_type(int dtype, const Use& use) {
+  switch (dtype) {
+    case kFloat32: return use(float());
+    case kFloat64: return use(double());
+    case kBFloat16: return use(__nv_bfloat16());
+    default: use(__half());
+  }
+}
 
 constexpr unsigned kAllLanes = 0xffffffffu;
 

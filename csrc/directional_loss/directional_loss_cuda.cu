@@ -66,16 +66,6 @@ void start(void (*kernel)(Plan, Parameters...), Plan plan, cudaStream_t stream, 
          plan, arguments...);
 }
 
-template <class Use>
-void with_type(int dtype, const Use& use) {
-  switch (dtype) {
-    case kFloat32: return use(float());
-    case kFloat64: return use(double());
-    case kBFloat16: return use(__nv_bfloat16());
-    default: use(__half());
-  }
-}
-
 }  // namespace
 
 extern "C" void directional_loss_launch(const void* const* rows, const int64_t* strides, int64_t V, int64_t W,

@@ -203,16 +203,6 @@ struct Run {
   }
 };
 
-template <class Use>
-void with_type(int dtype, const Use& use) {
-  switch (dtype) {
-    case kFloat32: return use(float());
-    case kFloat64: return use(double());
-    case kBFloat16: return use(__nv_bfloat16());
-    default: use(__half());
-  }
-}
-
 }  // namespace
 
 extern "C" void nt_xent_workspace(int64_t rows, int64_t columns, int64_t owned, int64_t width, int dtype,
