@@ -17,16 +17,29 @@ class KeyQueue(nn.Module):
         size, width: rows and columns, both positive.
         generator: for the random rows.
         dtype, device: of `keys`.
+        persistent: whether the buffers belong to the state_dict.
     """
 
-    def __init__(self, size: int, width: int, *, generator: torch.Generator | None = None, dtype=None, device=None):
+    keys: Tensor
+    pointer: Tensor
+
+    def __init__(
+        self,
+        size: int,
+        width: int,
+        *,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        persistent: bool = True,
+    ):
         super().__init__()
         if size < 1 or width < 1:
             raise ValueError(f"KeyQueue: size and width must be positive; got {size} and {width}")
         rows = torch.randn(size, width, generator=generator, dtype=torch.float32)
         rows = nn.functional.normalize(rows, dim=1).to(device, dtype or torch.get_default_dtype())
-        self.register_buffer("keys", rows)
-        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("keys", rows, persistent)
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64), persistent)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:

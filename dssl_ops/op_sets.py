@@ -82,13 +82,13 @@ def author16(m: float, height: int | None, width: int | None) -> tuple[Entry, ..
 
 
 @lru_cache
-def ra14(m: int, height: int | None, width: int | None) -> tuple[Entry, ...]:
-    """torchvision's 14 operations at magnitude bin m of 31, with the float32 values of RandAugment's own tables."""
+def ra14(m: float, height: int | None, width: int | None, bins: int = LARGEST + 1) -> tuple[Entry, ...]:
+    """torchvision's 14 operations at magnitude bin m of `bins`, with the float32 values of RandAugment's own tables."""
     _require_size("ra14", height)
-    require(m == int(m), f"RandAugment: m of ra14 is one of 31 bins, a whole number in 0..30; got {m}")
+    require(m == int(m), f"RandAugment: m of ra14 is one of {bins} bins, a whole number in 0..{bins - 1}; got {m}")
 
     def at(low: float, high: float) -> float:
-        return torch.linspace(low, high, 31, dtype=torch.float32, device="cpu")[int(m)].item()
+        return torch.linspace(low, high, bins, dtype=torch.float32, device="cpu")[int(m)].item()
 
     # torchvision turns the shear into an angle and back; each way of writing the tangent is F.affine's own.
     angle = math.radians(math.degrees(math.atan(at(0.0, 0.3))))
@@ -104,7 +104,7 @@ def ra14(m: int, height: int | None, width: int | None) -> tuple[Entry, ...]:
         _exactly("Color", enhance, base=1.0, signed=True),
         _exactly("Contrast", enhance, base=1.0, signed=True),
         _exactly("Sharpness", enhance, base=1.0, signed=True),
-        _exactly("Posterize", 8.5 - int(m) / 7.5, kind=TRUNCATED),  # its 8 - round(m / 7.5): no m of 31 is a tie
+        _exactly("Posterize", 8.5 - round(int(m) / ((bins - 1) / 4)), kind=TRUNCATED),
         _exactly("Solarize", at(255.0, 0.0)),
         _without_value("AutoContrast"),
         _without_value("Equalize"),
