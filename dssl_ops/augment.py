@@ -46,7 +46,8 @@ def augment(
     dtype. memory_format is that of every (B, C, height, width) view. out: the tensor to write and return, of that
     shape and dtype, every view contiguous or channels_last, apart from the images. No images in a list count as RGB.
     On a GPU the host checks the programs and sends them without waiting, from page-locked memory; the bits are the
-    same. Programs and table stay CPU tensors. It cannot be captured in a CUDA graph.
+    same. Programs and table stay CPU tensors. A CUDA graph keeps those of its capture: a replay runs them on what the
+    images hold then.
     Raises ValueError for a wrong dtype, shape, device or number of programs, and RuntimeError (native) or ValueError
     (reference) where a step does not fit its image: a crop outside it, a view of another size.
     """

@@ -39,6 +39,9 @@ def chi_square(counts, expected):
     return set(counts) <= set(expected) and statistic < freedom + 4 * math.sqrt(2 * freedom)
 
 
+# As csrc/common/dtype.h numbers the types that losses take.
+CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+
 # Relative errors (norm of the difference over norm of the truth) that a loss and its gradient may have against float64
 # on the same rounded inputs. Sums run in float32 or wider whatever the dtype, so values are good to a few float32 ulp;
 # gradients of half types are rounded twice to their own type: when written and when scaled by the upstream gradient.

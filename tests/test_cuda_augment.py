@@ -1,4 +1,4 @@
-"""The augmentation engine on a GPU: bits against the CPU, opcheck, streams. tests/emulator runs its kernel without one.
+"""The augmentation engine on a GPU: bits against the CPU, opcheck, CUDA graphs, streams. tests/emulator needs none.
 
 `compute-sanitizer --tool memcheck python -m pytest -m cuda`, and the same with racecheck, initcheck and synccheck, look
 deeper where a GPU and the toolkit are at hand.
@@ -30,7 +30,7 @@ PLAIN = [name for name in OPCODES if name not in ("Jigsaw", "ResizedCrop", "Sour
 def same(maker, images, there, **keys):
     """Whether the views of the images and of the same images on the GPU are equal."""
     got = torch.stack(list(maker(there, seed=3, **keys)))
-    return got.is_cuda and torch.equal(got.cpu(), torch.stack(list(maker(images, seed=3, **keys))))
+    return got.device.type == GPU.type and torch.equal(got.cpu(), torch.stack(list(maker(images, seed=3, **keys))))
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -58,7 +58,7 @@ def test_large_images_equal_the_cpu(side):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
 def test_normalised_views_of_lists_and_buffers(dtype, layout):
-    maker = T.MultiView(T.StandardView.imagenet(24), 2, T.Normalize((0.5, 0.4, 0.3), 0.2, dtype))
+    maker = T.MultiView(T.StandardView.imagenet(24), 2, T.Normalize((0.5, 0.4, 0.3), (0.2, 0.3, 0.1), dtype))
     images = [image for batch in batches()[::2] for image in batch[:3] if image.shape[0] == 3]
     packed = RaggedImages.from_list(images)
     assert same(maker, images, [image.to(GPU) for image in images], memory_format=layout)
@@ -110,15 +110,21 @@ def test_no_host_synchronisation():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_cuda_graph_cannot_capture_it():
-    """The host draws, checks and sends the programs: a replay would run those of the capture."""
-    images = batches()[-2].to(GPU)
-    DIRECTED(images, seed=0)
-    with (
-        pytest.raises(RuntimeError, match="augment: cannot be captured in a CUDA graph"),
-        torch.cuda.graph(torch.cuda.CUDAGraph()),
-    ):
-        DIRECTED(images, seed=1)
+@pytest.mark.parametrize("normalize", [None, T.Normalize((0.5,), (0.2,), torch.bfloat16)], ids=["uint8", "bfloat16"])
+def test_a_cuda_graph_replays_its_programs_on_new_images(normalize):
+    """Its programs and its table are its own: calls between capture and replay change neither."""
+    images = batches()[-2]
+    there, maker = images.to(GPU), T.DirectedViews(T.StandardView.byol(32), HEAVY, normalize)
+    maker(there, seed=0)  # loads the kernels outside the capture
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = maker(there, seed=1)
+    fresh = images.flip(0)
+    there.copy_(fresh)
+    for _ in range(2):
+        maker(there, seed=2)
+        graph.replay()
+        assert torch.equal(torch.stack(list(captured)).cpu(), torch.stack(list(maker(fresh, seed=1))))
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device")

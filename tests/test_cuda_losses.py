@@ -33,9 +33,10 @@ def views(count, shape=(67, 131), dtype=torch.float32):
 
 
 def with_gradients(loss, inputs, device, dtype=None):
+    """Of an upstream gradient as loss scaling has it: float16 would keep few digits of small ones."""
     leaves = [x.to(device, dtype, copy=True).requires_grad_() for x in inputs]
     value = loss(*leaves)
-    value.backward(torch.tensor(1.7, device=device, dtype=value.dtype))
+    value.backward(torch.tensor(1700.0, device=device, dtype=value.dtype))
     return value.detach().cpu(), [x.grad.cpu() for x in leaves if x.grad is not None]
 
 

@@ -1,4 +1,4 @@
-// Checks, lowers the programs into page-locked memory, copies them and starts; see augment_cuda.cu.
+// Checks, lowers the programs, sends them to the device and starts; see augment_cuda.cu.
 #include "augment_cuda.h"
 
 #include <cstring>
@@ -10,11 +10,10 @@
 namespace dssl::augment {
 namespace {
 
-// A graph would copy the programs of its capture again, from memory that is no longer theirs.
-void refuse_capture(cudaStream_t stream) {
+bool is_capturing(cudaStream_t stream) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  require(cudaStreamIsCapturing(stream, &status) == cudaSuccess && status == cudaStreamCaptureStatusNone,
-          "augment: cannot be captured in a CUDA graph, since the host reads its programs; got a stream that captures");
+  require(cudaStreamIsCapturing(stream, &status) == cudaSuccess, "augment: the current stream's state is unknown");
+  return status != cudaStreamCaptureStatusNone;
 }
 
 void check_programs(const Batch& batch, const Programs& programs) {
@@ -34,18 +33,21 @@ std::vector<int64_t> places(const Batch& batch) {
   return rows;
 }
 
-// What the host tells the device: lowered programs, then the normalisation table.
+// What the host tells the device: lowered programs, then the normalisation table. It goes through page-locked memory,
+// which torch keeps from further use until the stream is past the copy. A CUDA graph would copy from there at every
+// replay, so it gets the message as arguments of kernels and keeps it.
 struct Message {
   Tensor bytes;  // on the device
   int64_t arena, table;
 
-  Message(const Batch& batch, const Programs& programs, const std::optional<Tensor>& entries, const Tensor& out) {
+  Message(const Batch& batch, const Programs& programs, const std::optional<Tensor>& entries, const Tensor& out,
+          cudaStream_t stream) {
     const int64_t steps = programs.step_offsets[batch.count()], table_bytes = entries ? entries->numel() * 4 : 0;
     const int64_t most = batch.count() * static_cast<int64_t>(sizeof(Job)) +
                          (kMostLoweredWords * steps + programs.value_offsets[steps]) * 8 + 16 + table_bytes;
-    using torch::headeronly::DeviceType;
-    Tensor staged = torch::stable::empty({most}, ScalarType::Byte, std::nullopt, torch::stable::Device(DeviceType::CPU),
-                                         /*pin_memory=*/true);
+    const bool captured = is_capturing(stream);
+    const torch::stable::Device host(torch::headeronly::DeviceType::CPU);
+    Tensor staged = torch::stable::empty({most}, ScalarType::Byte, std::nullopt, host, /*pin_memory=*/!captured);
     uint8_t* memory = staged.mutable_data_ptr<uint8_t>();
     int64_t found[2];
     augment_lower(places(batch).data(), batch.count(), batch.channels, programs.opcodes, programs.step_offsets,
@@ -53,8 +55,10 @@ struct Message {
     arena = found[1], table = aligned(found[0]);
     if (entries) std::memcpy(memory + table, entries->const_data_ptr(), entries->numel() * entries->element_size());
     bytes = torch::stable::new_empty(out, {table + table_bytes}, ScalarType::Byte);
-    // torch keeps page-locked memory from further use until the stream is past the copy.
-    torch::stable::copy_(bytes, torch::stable::narrow(staged, 0, 0, table + table_bytes), /*non_blocking=*/true);
+    if (captured)
+      augment_store(memory, table + table_bytes, bytes.mutable_data_ptr(), stream);
+    else
+      torch::stable::copy_(bytes, torch::stable::narrow(staged, 0, 0, table + table_bytes), /*non_blocking=*/true);
   }
 };
 
@@ -68,8 +72,7 @@ void augment_cuda(std::vector<Tensor> images, std::optional<Tensor> sizes, Tenso
   if (out.numel() == 0) return;
   const DeviceGuard guard(out.get_device());
   const cudaStream_t stream = current_stream(out);
-  refuse_capture(stream);
-  const Message message(batch, programs, table, out);
+  const Message message(batch, programs, table, out, stream);
   int64_t blocks = 0;
   augment_blocks(batch.count(), message.arena, &blocks);
   const Tensor workspace = torch::stable::new_empty(out, {blocks * message.arena}, ScalarType::Byte);
@@ -83,4 +86,4 @@ void augment_cuda(std::vector<Tensor> images, std::optional<Tensor> sizes, Tenso
 }  // namespace
 }  // namespace dssl::augment
 
-STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CUDA, m) { m.impl("augment", TORCH_BOX(&dssl::augment::augment_cuda)); }
+STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CUDA, m) { m.impl("augment", dssl::boxed<&dssl::augment::augment_cuda>); }

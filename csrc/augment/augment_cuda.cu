@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "../common/launch.cuh"
+#include "../common/store.cuh"
 #include "filters.cuh"
 #include "steps.cuh"
 
@@ -151,6 +151,10 @@ extern "C" void augment_blocks(int64_t count, int64_t arena, int64_t* blocks) {
     *blocks = std::min<int64_t>(count, device_attribute(cudaDevAttrMultiProcessorCount));
 }
 
+extern "C" void augment_store(const void* message, int64_t bytes, void* to, cudaStream_t stream) {
+  store(message, bytes, to, stream);
+}
+
 extern "C" void augment_launch(const void* lowered, const uint8_t* images, int64_t count, int64_t arena,
                                const void* table, void* out, int64_t channels, int64_t height, int64_t width,
                                int64_t element, bool channels_last, uint8_t* workspace, int64_t blocks,
@@ -168,6 +172,7 @@ extern "C" void augment_launch(const void* lowered, const uint8_t* images, int64
                      static_cast<int>(element),
                      channels_last,
                      workspace};
+  load_store();
   int threads = 64;  // about 8 pixels of a view to each
   while (threads < (blocks ? kWorkspaceThreads : kThreads) && threads * 8 < height * width) threads *= 2;
   if (blocks == 0)

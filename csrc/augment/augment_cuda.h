@@ -17,6 +17,9 @@ extern "C" void augment_lower(const int64_t* images, int64_t count, int64_t chan
 // On the host: blocks whose arenas lie in global memory, `arena` bytes each; 0 where shared memory has room for one.
 extern "C" void augment_blocks(int64_t count, int64_t arena, int64_t* blocks);
 
+// Puts a message of a multiple of 8 bytes into device memory where its stream is being captured: see store.cuh.
+extern "C" void augment_store(const void* message, int64_t bytes, void* to, cudaStream_t stream);
+
 // Runs `lowered`, which is now on the device. out: (views, count, channels, height, width) of `element` bytes, through
 // table (channels, 256) if not null. workspace: blocks * arena bytes.
 extern "C" void augment_launch(const void* lowered, const uint8_t* images, int64_t count, int64_t arena,

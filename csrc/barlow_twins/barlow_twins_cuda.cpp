@@ -123,6 +123,6 @@ std::tuple<Tensor, Tensor> barlow_twins_backward_cuda(Tensor z_a, Tensor z_b, Te
 }  // namespace dssl::barlow_twins
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CUDA, m) {
-  m.impl("barlow_twins", TORCH_BOX(&dssl::barlow_twins::barlow_twins_cuda));
-  m.impl("barlow_twins_backward", TORCH_BOX(&dssl::barlow_twins::barlow_twins_backward_cuda));
+  m.impl("barlow_twins", dssl::boxed<&dssl::barlow_twins::barlow_twins_cuda>);
+  m.impl("barlow_twins_backward", dssl::boxed<&dssl::barlow_twins::barlow_twins_backward_cuda>);
 }

@@ -25,12 +25,11 @@ __device__ inline double feature_sum(double value) {
   return sum;
 }
 
-// Sum of term(n) over the thread's rows and then over its feature's threads.
-template <class Term>
-__device__ inline double sum_rows(int64_t rows, bool there, const Term& term) {
-  double sum = 0;
-  for (int64_t n = threadIdx.y; there && n < rows; n += kLanes) sum += term(n);
-  return feature_sum(sum);
+// add(n, sums) of the thread's rows, and then the sums over its feature's threads.
+template <int kSums, class Add>
+__device__ inline void sum_rows(int64_t rows, bool there, double (&sums)[kSums], const Add& add) {
+  for (int64_t n = threadIdx.y; there && n < rows; n += kLanes) add(n, sums);
+  for (double& sum : sums) sum = feature_sum(sum);
 }
 
 template <class S>
@@ -39,16 +38,29 @@ __device__ inline double widened(S value) {
   return static_cast<float>(value);
 }
 
-// Mean and 1 / sqrt(variance + eps) of the feature, for all its threads.
+struct Moments {
+  double mean, inverse;  // inverse: 1 / sqrt(variance + eps)
+
+  // From sums of distances to one of the values, and of their squares. That value's own share, distance^2 / rows, is
+  // part of the variance: the difference costs no more digits than the number of rows has.
+  __device__ static Moments of(double from, double distances, double squares, double count, double eps) {
+    const double distance = distances / count, variance = squares / count - distance * distance;
+    return {from + distance, 1 / sqrt((variance > 0 || variance != variance ? variance : 0.0) + eps)};
+  }
+};
+
+// Of both views, for all threads of the feature.
 template <class S>
-__device__ inline double2 measure(const S* from, int64_t stride, int64_t rows, int64_t d, bool there, double eps) {
-  const double count = static_cast<double>(rows);
-  const double mean = sum_rows(rows, there, [=](int64_t n) { return widened(from[n * stride + d]); }) / count;
-  const double squares = sum_rows(rows, there, [=](int64_t n) {
-    const double distance = widened(from[n * stride + d]) - mean;
-    return distance * distance;
+__device__ inline void measure(const S* a, int64_t a_stride, const S* b, int64_t b_stride, int64_t rows, bool there,
+                               double eps, Moments& of_a, Moments& of_b) {
+  const double first_a = there ? widened(a[0]) : 0, first_b = there ? widened(b[0]) : 0;
+  double sums[4] = {};
+  sum_rows(rows, there, sums, [=](int64_t n, double (&sums)[4]) {
+    const double left = widened(a[n * a_stride]) - first_a, right = widened(b[n * b_stride]) - first_b;
+    sums[0] += left, sums[1] += left * left, sums[2] += right, sums[3] += right * right;
   });
-  return {mean, 1 / sqrt(squares / count + eps)};
+  of_a = Moments::of(first_a, sums[0], sums[1], static_cast<double>(rows), eps);
+  of_b = Moments::of(first_b, sums[2], sums[3], static_cast<double>(rows), eps);
 }
 
 // With negative eps the first four rows of `features` are there already.
@@ -58,20 +70,21 @@ __global__ void __launch_bounds__(kFeatures* kLanes, 4)
                          double eps, A* x, A* y, double* features) {
   const int64_t d = int64_t{blockIdx.x} * kFeatures + threadIdx.x;
   const bool there = d < width;
-  double2 of_a = {0, 0}, of_b = {0, 0};
+  Moments of_a = {0, 0}, of_b = {0, 0};
   if (eps >= 0) {
-    of_a = measure(a, a_stride, rows, d, there, eps), of_b = measure(b, b_stride, rows, d, there, eps);
+    measure(a + d, a_stride, b + d, b_stride, rows, there, eps, of_a, of_b);
   } else if (there) {
     of_a = {features[d], features[width + d]}, of_b = {features[2 * width + d], features[3 * width + d]};
   }
-  const double products = sum_rows(rows, there, [=](int64_t n) {
-    const A left = static_cast<A>((widened(a[n * a_stride + d]) - of_a.x) * of_a.y);
-    const A right = static_cast<A>((widened(b[n * b_stride + d]) - of_b.x) * of_b.y);
+  double products[1] = {};
+  sum_rows(rows, there, products, [=](int64_t n, double (&products)[1]) {
+    const A left = static_cast<A>((widened(a[n * a_stride + d]) - of_a.mean) * of_a.inverse);
+    const A right = static_cast<A>((widened(b[n * b_stride + d]) - of_b.mean) * of_b.inverse);
     x[n * width + d] = left, y[n * width + d] = right;
-    return static_cast<double>(left) * right;
+    products[0] += static_cast<double>(left) * right;
   });
   if (!there || threadIdx.y != 0 || eps < 0) return;
-  const double values[] = {of_a.x, of_a.y, of_b.x, of_b.y, products / static_cast<double>(rows)};
+  const double values[] = {of_a.mean, of_a.inverse, of_b.mean, of_b.inverse, products[0] / static_cast<double>(rows)};
   for (int k = 0; k < 5; ++k) features[k * width + d] = values[k];
 }
 
@@ -122,8 +135,12 @@ __global__ void __launch_bounds__(kFeatures* kLanes, 4)
   const auto gradient = [=](int64_t n) {
     return by * (off_diagonal * view.product[n * width + d] + slope * view.other[n * width + d]);
   };
-  const double mean = sum_rows(rows, there, gradient) / count;
-  const double along = sum_rows(rows, there, [=](int64_t n) { return gradient(n) * view.own[n * width + d]; }) / count;
+  double sums[2] = {};
+  sum_rows(rows, there, sums, [=](int64_t n, double (&sums)[2]) {
+    const double value = gradient(n);
+    sums[0] += value, sums[1] += value * view.own[n * width + d];
+  });
+  const double mean = sums[0] / count, along = sums[1] / count;
   for (int64_t n = threadIdx.y; there && n < rows; n += kLanes)
     view.out[n * width + d] =
         narrow<S>(through_standardisation(gradient(n), mean, along, view.own[n * width + d], view.inverse[d]));

@@ -44,7 +44,17 @@ struct Problem {
       for (const Tensor& view : *views) rows.push_back(view.const_data_ptr()), strides.push_back(view.stride(0));
   }
 
-  int64_t coefficients() const { return 2 * V + W + E; }
+  int64_t coefficient_count() const { return 2 * V + W + E; }
+
+  Inputs inputs(const std::vector<int64_t>& edges, const Tensor& like, const Tensor& coefficients,
+                const Tensor& table) const {
+    Inputs of = {};
+    of.rows = rows.data(), of.strides = strides.data(), of.V = V, of.W = W;
+    of.edges = edges.data(), of.E = E;
+    of.batch = batch, of.width = width, of.dtype = dtype_of(like, "directional_loss");
+    of.coefficients = static_cast<double*>(coefficients.mutable_data_ptr()), of.table = table.mutable_data_ptr();
+    return of;
+  }
 };
 
 const double* data_of(const std::optional<Tensor>& weights, const Problem& of, const Tensor& like) {
@@ -72,14 +82,14 @@ std::tuple<Tensor, Tensor> directional_loss_cuda(std::vector<Tensor> predictions
   };
   Tensor loss = empty(std::vector<int64_t>(per_row ? 1 : 0, of.batch),
                       like.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float);
-  Tensor coefficients = empty({of.batch, of.coefficients()}, ScalarType::Double);
+  Tensor coefficients = empty({of.batch, of.coefficient_count()}, ScalarType::Double);
   Tensor sums = empty({per_row ? 0 : of.batch}, ScalarType::Double);
   Tensor table = empty({table_bytes(of.V, of.W, of.E)}, ScalarType::Byte);
-  directional_loss_launch(of.rows.data(), of.strides.data(), of.V, of.W, edges.data(), edge_weights.data(), of.E,
-                          weight_data, per_sample ? of.batch : 1, per_sample, of.batch, of.width,
-                          dtype_of(like, "directional_loss"), sums.mutable_data_ptr<double>(), loss.mutable_data_ptr(),
-                          per_row, factor_of("directional_loss", reduction, of.batch),
-                          coefficients.mutable_data_ptr<double>(), table.mutable_data_ptr(), current_stream(like));
+  Inputs inputs = of.inputs(edges, like, coefficients, table);
+  inputs.edge_weights = edge_weights.data(), inputs.weights = weight_data;
+  inputs.edge_stride = per_sample ? of.batch : 1, inputs.row_stride = per_sample;
+  directional_loss_launch(inputs, sums.mutable_data_ptr<double>(), loss.mutable_data_ptr(), per_row,
+                          factor_of("directional_loss", reduction, of.batch), current_stream(like));
   return {loss, coefficients};
 }
 
@@ -92,18 +102,16 @@ Tensor directional_loss_backward_cuda(std::vector<Tensor> predictions, std::vect
     require(tensor->scalar_type() == ScalarType::Double && tensor->is_contiguous(), "directional_loss_backward: ", name,
             " must be float64, contiguous");
   }
-  require(coefficients.dim() == 2 && coefficients.size(0) == of.batch && coefficients.size(1) == of.coefficients(),
-          "directional_loss_backward: coefficients must be (B, ", of.coefficients(), ")");
+  require(coefficients.dim() == 2 && coefficients.size(0) == of.batch && coefficients.size(1) == of.coefficient_count(),
+          "directional_loss_backward: coefficients must be (B, ", of.coefficient_count(), ")");
   require(upstream.dim() == 0 || (upstream.dim() == 1 && upstream.size(0) == of.batch),
           "directional_loss_backward: upstream must be a scalar or (B,)");
   const DeviceGuard guard(like.get_device());
   Tensor out = torch::stable::new_empty(like, {of.V, of.batch, of.width}, like.scalar_type());
   Tensor table = torch::stable::new_empty(like, {table_bytes(of.V, of.W, of.E)}, ScalarType::Byte);
-  directional_loss_backward_launch(of.rows.data(), of.strides.data(), of.V, of.W, edges.data(), of.E, of.batch,
-                                   of.width, dtype_of(like, "directional_loss_backward"),
-                                   coefficients.mutable_data_ptr<double>(), upstream.const_data_ptr<double>(),
+  directional_loss_backward_launch(of.inputs(edges, like, coefficients, table), upstream.const_data_ptr<double>(),
                                    upstream.dim() == 1, factor_of("directional_loss_backward", reduction, of.batch),
-                                   out.mutable_data_ptr(), table.mutable_data_ptr(), current_stream(like));
+                                   out.mutable_data_ptr(), current_stream(like));
   return out;
 }
 
@@ -111,6 +119,6 @@ Tensor directional_loss_backward_cuda(std::vector<Tensor> predictions, std::vect
 }  // namespace dssl::directional_loss
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CUDA, m) {
-  m.impl("directional_loss", TORCH_BOX(&dssl::directional_loss::directional_loss_cuda));
-  m.impl("directional_loss_backward", TORCH_BOX(&dssl::directional_loss::directional_loss_backward_cuda));
+  m.impl("directional_loss", dssl::boxed<&dssl::directional_loss::directional_loss_cuda>);
+  m.impl("directional_loss_backward", dssl::boxed<&dssl::directional_loss::directional_loss_backward_cuda>);
 }

@@ -68,35 +68,27 @@ void start(void (*kernel)(Plan, Parameters...), Plan plan, cudaStream_t stream, 
 
 }  // namespace
 
-extern "C" void directional_loss_launch(const void* const* rows, const int64_t* strides, int64_t V, int64_t W,
-                                        const int64_t* edges, const double* edge_weights, int64_t E,
-                                        const double* weights, int64_t edge_stride, int64_t row_stride, int64_t batch,
-                                        int64_t width, int dtype, double* row_sums, void* loss, bool per_row,
-                                        double factor, double* coefficients, void* table, cudaStream_t stream) {
-  if (batch > 0) {
-    const Launch of = {rows,    strides,     V,          W,     edges, edge_weights, E,
-                       weights, edge_stride, row_stride, batch, width, coefficients, table};
+extern "C" void directional_loss_launch(const Inputs& of, double* row_sums, void* loss, bool per_row, double factor,
+                                        cudaStream_t stream) {
+  if (of.batch > 0) {
     const Plan plan = make_plan(of, stream);
-    with_type(dtype, [&](auto s) {
+    with_type(of.dtype, [&](auto s) {
       using S = decltype(s);
       start<S>(sum_rows<S>, plan, stream, per_row ? nullptr : row_sums, loss);
     });
   }
   if (per_row) return;
-  if (dtype == kFloat64)
-    launch(reduce_sum<double>, 1, kReduceThreads, 0, stream, row_sums, batch, factor, static_cast<double*>(loss));
+  if (of.dtype == kFloat64)
+    launch(reduce_sum<double>, 1, kReduceThreads, 0, stream, row_sums, of.batch, factor, static_cast<double*>(loss));
   else
-    launch(reduce_sum<float>, 1, kReduceThreads, 0, stream, row_sums, batch, factor, static_cast<float*>(loss));
+    launch(reduce_sum<float>, 1, kReduceThreads, 0, stream, row_sums, of.batch, factor, static_cast<float*>(loss));
 }
 
-extern "C" void directional_loss_backward_launch(const void* const* rows, const int64_t* strides, int64_t V, int64_t W,
-                                                 const int64_t* edges, int64_t E, int64_t batch, int64_t width,
-                                                 int dtype, double* coefficients, const double* upstream, bool per_row,
-                                                 double factor, void* out, void* table, cudaStream_t stream) {
-  if (batch == 0 || width == 0) return;
-  const Launch of = {rows, strides, V, W, edges, nullptr, E, nullptr, 0, 0, batch, width, coefficients, table};
+extern "C" void directional_loss_backward_launch(const Inputs& of, const double* upstream, bool per_row, double factor,
+                                                 void* out, cudaStream_t stream) {
+  if (of.batch == 0 || of.width == 0) return;
   const Plan plan = make_plan(of, stream);
-  with_type(dtype, [&](auto s) {
+  with_type(of.dtype, [&](auto s) {
     using S = decltype(s);
     start<S>(differentiate_rows<S>, plan, stream, upstream, per_row, factor, static_cast<S*>(out));
   });

@@ -13,23 +13,29 @@ namespace dssl::directional_loss {
 // What a graph may need of device memory.
 inline int64_t table_bytes(int64_t V, int64_t W, int64_t E) { return 24 * (V + W + E); }
 
-// Losses of all rows. Arrays of pointers, strides and edges lie on the host, the rest on the device.
-//   rows, strides: V predictions and W targets, (batch, width) of `dtype` with dense rows, and their rows' strides
-//   edges, edge_weights: E pairs (prediction, target) and what multiplies their cosine
-//   weights: weights[e * edge_stride + row * row_stride] multiplies as well; or null
-//   loss: float64 for float64, else float32: (batch,) if per_row, else one number, `factor` times the sum
-//   coefficients: (batch, 2 V + W + E), which backward wants
-//   row_sums, table: scratch of (batch,) unless per_row, and of table_bytes
-extern "C" void directional_loss_launch(const void* const* rows, const int64_t* strides, int64_t V, int64_t W,
-                                        const int64_t* edges, const double* edge_weights, int64_t E,
-                                        const double* weights, int64_t edge_stride, int64_t row_stride, int64_t batch,
-                                        int64_t width, int dtype, double* row_sums, void* loss, bool per_row,
-                                        double factor, double* coefficients, void* table, cudaStream_t stream);
+// What both launches take. Arrays lie on the host, what they point to on the device.
+struct Inputs {
+  const void* const* rows;  // V predictions and W targets, (batch, width) of `dtype` with dense rows
+  const int64_t* strides;   // of their rows
+  int64_t V, W;
+  const int64_t* edges;        // E pairs (prediction, target)
+  const double* edge_weights;  // what multiplies their cosine; null in backward, whose coefficients have it
+  int64_t E;
+  const double* weights;  // weights[e * edge_stride + row * row_stride] multiplies as well; or null
+  int64_t edge_stride, row_stride;
+  int64_t batch, width;
+  int dtype;
+  double* coefficients;  // (batch, 2 V + W + E): forward writes what backward wants
+  void* table;           // scratch of table_bytes
+};
+
+// Losses of all rows. loss: float64 for float64, else float32: (batch,) if per_row, else one number, `factor` times the
+// sum. row_sums: scratch of (batch,) unless per_row.
+extern "C" void directional_loss_launch(const Inputs& of, double* row_sums, void* loss, bool per_row, double factor,
+                                        cudaStream_t stream);
 
 // out: (V, batch, width), the gradients of the predictions. upstream: (batch,) if per_row, else one number.
-extern "C" void directional_loss_backward_launch(const void* const* rows, const int64_t* strides, int64_t V, int64_t W,
-                                                 const int64_t* edges, int64_t E, int64_t batch, int64_t width,
-                                                 int dtype, double* coefficients, const double* upstream, bool per_row,
-                                                 double factor, void* out, void* table, cudaStream_t stream);
+extern "C" void directional_loss_backward_launch(const Inputs& of, const double* upstream, bool per_row, double factor,
+                                                 void* out, cudaStream_t stream);
 
 }  // namespace dssl::directional_loss

@@ -1,31 +1,15 @@
-// What the kernels need to know of a graph and its tensors. It travels in the kernel's arguments; a graph that is too
-// large for them is written to device memory by kernels that carry a part of it each: no copy from the host, which a
-// CUDA graph would repeat from memory that is gone.
+// What the kernels need to know of a graph and its tensors. It travels in the kernel's arguments, or lies in device
+// memory where it is too large for them.
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <vector>
 
-#include "../common/launch.cuh"
+#include "../common/store.cuh"
 #include "directional_loss_cuda.h"
 
 namespace dssl::directional_loss {
-
-// Arrays lie on the host, what they point to on the device; see directional_loss_launch.
-struct Launch {
-  const void* const* rows;
-  const int64_t* strides;
-  int64_t V, W;
-  const int64_t* edges;
-  const double* edge_weights;
-  int64_t E;
-  const double* weights;
-  int64_t edge_stride, row_stride, batch, width;
-  double* coefficients;
-  void* table;
-};
 
 constexpr int kViews = 32, kEdges = 64;  // of a graph that travels in the kernel's arguments
 
@@ -60,32 +44,10 @@ struct Plan {
   }
 };
 
-// Part of a graph on its way into device memory: as an argument of a kernel it is copied when the launch is queued.
-template <class T>
-struct Part {
-  static constexpr int kCount = 3072 / sizeof(T);
-  T items[kCount];
-};
-
-template <class T>
-__global__ void __launch_bounds__(64) store_part(const __grid_constant__ Part<T> part, int count, T* to) {
-  for (int k = threadIdx.x; k < count; k += blockDim.x) to[k] = part.items[k];
-}
-
 static_assert(sizeof(View) == 24 && sizeof(GraphEdge) == 24);  // as table_bytes has it
 
-template <class T>
-void store(const std::vector<T>& items, T* to, cudaStream_t stream) {
-  for (size_t first = 0; first < items.size(); first += Part<T>::kCount) {
-    Part<T> part;
-    const int count = static_cast<int>(std::min<size_t>(Part<T>::kCount, items.size() - first));
-    std::memcpy(part.items, &items[first], count * sizeof(T));
-    launch(store_part<T>, 1, 64, 0, stream, part, count, to + first);
-  }
-}
-
 // Edges in the order of their predictions, so that each view's stand together.
-inline void lay_out(const Launch& from, std::vector<View>& views, std::vector<GraphEdge>& edges) {
+inline void lay_out(const Inputs& from, std::vector<View>& views, std::vector<GraphEdge>& edges) {
   std::vector<int32_t> order(from.E);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
@@ -100,7 +62,7 @@ inline void lay_out(const Launch& from, std::vector<View>& views, std::vector<Gr
   }
 }
 
-inline Plan make_plan(const Launch& from, cudaStream_t stream) {
+inline Plan make_plan(const Inputs& from, cudaStream_t stream) {
   std::vector<View> views;
   std::vector<GraphEdge> edges;
   lay_out(from, views, edges);
@@ -111,8 +73,8 @@ inline Plan make_plan(const Launch& from, cudaStream_t stream) {
   } else {
     View* table = static_cast<View*>(from.table);
     GraphEdge* edge_table = reinterpret_cast<GraphEdge*>(table + views.size());
-    store(views, table, stream);
-    store(edges, edge_table, stream);
+    store(views.data(), static_cast<int64_t>(views.size() * sizeof(View)), table, stream);
+    store(edges.data(), static_cast<int64_t>(edges.size() * sizeof(GraphEdge)), edge_table, stream);
     plan.table_views = table, plan.table_edges = edge_table;
   }
   plan.predictions = static_cast<int32_t>(from.V), plan.views = static_cast<int32_t>(from.V + from.W);

@@ -34,4 +34,4 @@ Tensor jigsaw_cuda(Tensor images, int64_t grid, Tensor permutation) {
 }  // namespace
 }  // namespace dssl::jigsaw
 
-STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CUDA, m) { m.impl("jigsaw", TORCH_BOX(&dssl::jigsaw::jigsaw_cuda)); }
+STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CUDA, m) { m.impl("jigsaw", dssl::boxed<&dssl::jigsaw::jigsaw_cuda>); }

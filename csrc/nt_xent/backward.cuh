@@ -23,10 +23,11 @@ constexpr double kLowestCommonTemperature = 0.03;
 template <class T>
 constexpr float kPeak = std::is_same_v<T, __half> ? 4096.0f : 1.0f;
 
-// A power of two, so that dividing by it loses nothing.
+// A power of two, so that dividing by it loses nothing. Not below 2^-100, where kPeak / peak would overflow: float16
+// holds no gradient of slopes that small, and the other types need no larger ones.
 __device__ inline float peak_of(const unsigned* bits) {
   const float peak = __uint_as_float(*bits & 0xff800000u);
-  return peak > 0 || peak != peak ? peak : 1.0f;
+  return peak > 0x1p-100f ? peak : 0x1p-100f;
 }
 
 // One thread a row. No logit exceeds 1 / temperature: where its power is a float, it is the common reference of all

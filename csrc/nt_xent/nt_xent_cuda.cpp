@@ -2,7 +2,7 @@
 // that would wait for the device. A positive that is not there gives NaN.
 #include "nt_xent_cuda.h"
 
-#include <algorithm>
+#include <numeric>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -30,11 +30,8 @@ struct Parts {
   }
 
   int64_t size() const { return static_cast<int64_t>(data.size()); }
-  int64_t total(int64_t parts) const {
-    int64_t sum = 0;
-    for (int64_t k = 0; k < parts; ++k) sum += counts[k];
-    return sum;
-  }
+  int64_t total(int64_t parts) const { return std::accumulate(counts.begin(), counts.begin() + parts, int64_t{0}); }
+  Source source() const { return {data.data(), counts.data(), strides.data(), size()}; }
 };
 
 const double* doubles(const Tensor& tensor, const Tensor& like, const char* name) {
@@ -86,6 +83,20 @@ struct Problem {
     nt_xent_workspace(count, columns.total(columns.size()), columns.total(owned_parts), like.size(1), dtype, &bytes);
     return empty({bytes}, ScalarType::Byte);
   }
+
+  Inputs inputs(int64_t positives_only, bool tf32, bool decoupled, const Tensor& scratch) const {
+    return {rows.source(),
+            columns.source(),
+            positive,
+            excluded,
+            positives_only,
+            like.size(1),
+            dtype,
+            tf32,
+            temperature,
+            decoupled,
+            scratch.mutable_data_ptr()};
+  }
 };
 
 std::vector<Tensor> with_queue(std::vector<Tensor> columns, const std::optional<Tensor>& queue) {
@@ -101,19 +112,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> nt_xent_cuda(std::vector<Tensor> rows
   require(!rows.empty() && rows[0].dim() == 2, "nt_xent: rows must be (rows, D)");
   const DeviceGuard guard(rows[0].get_device());
   const Problem of(rows, with_queue(columns, queue), positive, excluded, temperature);
-  const Parts &x = of.rows, &y = of.columns;
   const bool per_row = reduction == kNone;
   Tensor loss = of.empty(std::vector<int64_t>(per_row ? 1 : 0, of.count),
                          of.dtype == kFloat64 ? ScalarType::Double : ScalarType::Float);
   Tensor positives = of.empty({of.count}, ScalarType::Double), negatives = of.empty({of.count}, ScalarType::Double);
   Tensor nearest = of.empty({with_nearest ? of.count : 0}, ScalarType::Double);
   Tensor row_losses = of.empty({of.count}, ScalarType::Double), workspace = of.workspace(0);
-  nt_xent_launch(x.data.data(), x.counts.data(), x.strides.data(), x.size(), y.data.data(), y.counts.data(),
-                 y.strides.data(), y.size(), of.positive, of.excluded, positives_only ? y.total(columns.size()) : 0,
-                 of.like.size(1), of.dtype, tf32, of.temperature, decoupled, positives.mutable_data_ptr<double>(),
-                 negatives.mutable_data_ptr<double>(), with_nearest ? nearest.mutable_data_ptr<double>() : nullptr,
-                 row_losses.mutable_data_ptr<double>(), loss.mutable_data_ptr(), per_row,
-                 factor_of("nt_xent", reduction, of.count), workspace.mutable_data_ptr(), current_stream(of.like));
+  nt_xent_launch(of.inputs(positives_only ? of.columns.total(columns.size()) : 0, tf32, decoupled, workspace),
+                 positives.mutable_data_ptr<double>(), negatives.mutable_data_ptr<double>(),
+                 with_nearest ? nearest.mutable_data_ptr<double>() : nullptr, row_losses.mutable_data_ptr<double>(),
+                 loss.mutable_data_ptr(), per_row, factor_of("nt_xent", reduction, of.count), current_stream(of.like));
   return {loss, positives, negatives, nearest};
 }
 
@@ -133,7 +141,6 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cu
   require(!rows.empty() && rows[0].dim() == 2, "nt_xent_backward: rows must be (rows, D)");
   const DeviceGuard guard(rows[0].get_device());
   const Problem of(rows, with_queue(columns, queue), positive, excluded, temperature);
-  const Parts &x = of.rows, &y = of.columns;
   require(positives.numel() == of.count && negatives.numel() == of.count,
           "nt_xent_backward: what forward kept must have one entry a row");
   require(upstream.dim() == 0 || (upstream.dim() == 1 && upstream.size(0) == of.count),
@@ -143,13 +150,11 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cu
   if (with_columns) of_columns = gradients_like(columns, column_data);
   const int64_t owned = static_cast<int64_t>(of_columns.size());
   Tensor of_temperature = of.empty({}, ScalarType::Double), workspace = of.workspace(owned);
-  nt_xent_backward_launch(
-      x.data.data(), x.counts.data(), x.strides.data(), x.size(), y.data.data(), y.counts.data(), y.strides.data(),
-      y.size(), of.positive, of.excluded, positives_only ? y.total(columns.size()) : 0, of.like.size(1), of.dtype, tf32,
-      of.temperature, decoupled, doubles(positives, of.like, "positives"), doubles(negatives, of.like, "negatives"),
-      doubles(upstream, of.like, "upstream"), upstream.dim() == 1, factor_of("nt_xent_backward", reduction, of.count),
-      row_data.data(), column_data.data(), owned, of_temperature.mutable_data_ptr<double>(),
-      workspace.mutable_data_ptr(), current_stream(of.like));
+  nt_xent_backward_launch(of.inputs(positives_only ? of.columns.total(columns.size()) : 0, tf32, decoupled, workspace),
+                          doubles(positives, of.like, "positives"), doubles(negatives, of.like, "negatives"),
+                          doubles(upstream, of.like, "upstream"), upstream.dim() == 1,
+                          factor_of("nt_xent_backward", reduction, of.count), row_data.data(), column_data.data(),
+                          owned, of_temperature.mutable_data_ptr<double>(), current_stream(of.like));
   return {of_rows, of_columns, of_temperature};
 }
 
@@ -157,6 +162,6 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cu
 }  // namespace dssl::nt_xent
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CUDA, m) {
-  m.impl("nt_xent", TORCH_BOX(&dssl::nt_xent::nt_xent_cuda));
-  m.impl("nt_xent_backward", TORCH_BOX(&dssl::nt_xent::nt_xent_backward_cuda));
+  m.impl("nt_xent", dssl::boxed<&dssl::nt_xent::nt_xent_cuda>);
+  m.impl("nt_xent_backward", dssl::boxed<&dssl::nt_xent::nt_xent_backward_cuda>);
 }

@@ -4,6 +4,7 @@
 #include "nt_xent_cuda.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "backward.cuh"
 
@@ -12,24 +13,10 @@ namespace {
 
 constexpr int64_t kBlocks = 264;  // wanted: two for each of an H100's processors
 
-struct Part {
-  const void* data;
-  int64_t count, stride;
-};
-
-// The concatenated parts of a side.
-struct Source {
-  const void* const* data;
-  const int64_t *counts, *strides;
-  int64_t parts;
-
-  int64_t total(int64_t first_parts) const {
-    int64_t sum = 0;
-    for (int64_t k = 0; k < first_parts; ++k) sum += counts[k];
-    return sum;
-  }
-  int64_t total() const { return total(parts); }
-};
+int64_t total(const Source& of, int64_t first_parts) {
+  return std::accumulate(of.counts, of.counts + first_parts, int64_t{0});
+}
+int64_t total(const Source& of) { return total(of, of.parts); }
 
 unsigned blocks_for(int64_t threads, int64_t block) { return static_cast<unsigned>((threads + block - 1) / block); }
 
@@ -95,47 +82,36 @@ struct Workspace {
   }
 };
 
-struct Problem {
-  Source rows, columns;
-  const int64_t *positive, *excluded;
-  int64_t positives_only, width;
-  bool tf32;
-  const double* temperature;
-  bool decoupled;
-  void* workspace;
-  cudaStream_t stream;
-
-  bool symmetric() const { return columns.parts == 0; }
-};
-
 template <class T>
 struct Run {
   using A = typename Shape<T>::A;
-  const Problem& of;
+  const Inputs& of;
+  const cudaStream_t stream;
   const Workspace<T> space;
 
-  Run(const Problem& problem, int64_t owned)
-      : of(problem),
-        space(static_cast<char*>(problem.workspace), problem.rows.total(), problem.columns.total(), owned,
-              problem.width) {
+  Run(const Inputs& inputs, int64_t owned, cudaStream_t stream_)
+      : of(inputs),
+        stream(stream_),
+        space(static_cast<char*>(of.workspace), total(of.rows), total(of.columns), owned, of.width) {
     pack(of.rows, space.x);
-    if (!of.symmetric()) pack(of.columns, space.y);
-    launch(pair_rows, blocks_for(space.x.rows, kPackThreads), kPackThreads, 0, of.stream, of.positive, of.excluded,
+    if (!symmetric()) pack(of.columns, space.y);
+    launch(pair_rows, blocks_for(space.x.rows, kPackThreads), kPackThreads, 0, stream, of.positive, of.excluded,
            space.x.count, space.x.rows, space.y.count, space.pairing, space.slopes.peak);
   }
 
   void pack(const Source& from, const Operand<T>& to) const {
     int64_t first = 0;
     for (int64_t k = 0; k < from.parts; ++k) {
-      const int64_t total = k + 1 < from.parts ? from.counts[k] : to.rows - first;
-      if (total > 0)
-        launch(pack_rows<T>, blocks_for(total * 32, kPackThreads), kPackThreads, 0, of.stream,
-               static_cast<const T*>(from.data[k]), from.strides[k], from.counts[k], total, of.width, first, to,
+      const int64_t with_padding = k + 1 < from.parts ? from.counts[k] : to.rows - first;
+      if (with_padding > 0)
+        launch(pack_rows<T>, blocks_for(with_padding * 32, kPackThreads), kPackThreads, 0, stream,
+               static_cast<const T*>(from.data[k]), from.strides[k], from.counts[k], with_padding, of.width, first, to,
                of.tf32);
       first += from.counts[k];
     }
   }
 
+  bool symmetric() const { return of.columns.parts == 0; }
   bool fits_two_chunks() const { return space.x.width <= 2 * Shape<T>::kChunk; }
 
   Sides<T> sides(const Operand<T>& own, const Operand<T>& other, const Shares& shares, bool keeps_own) const {
@@ -145,7 +121,7 @@ struct Run {
   template <class Exact, class... Arguments>
   void start(Exact* exact, Exact* on_tensor_cores, dim3 grid, int64_t bytes, const Arguments&... arguments) const {
     const bool exactly = sizeof(T) == 8 || (sizeof(T) == 4 && !of.tf32);
-    launch(exactly ? exact : on_tensor_cores, grid, Shape<T>::kThreads, static_cast<size_t>(bytes), of.stream,
+    launch(exactly ? exact : on_tensor_cores, grid, Shape<T>::kThreads, static_cast<size_t>(bytes), stream,
            arguments...);
   }
 
@@ -162,12 +138,12 @@ struct Run {
             dim3(blocks_for(rows, Shape<T>::kOwn), static_cast<unsigned>(shares.count)), Stage<T>::kBytes, both,
             space.maxima, space.totals);
       out.wide_losses = per_row ? loss : nullptr;
-      launch(finish_rows<T>, blocks_for(rows * 32, kPackThreads), kPackThreads, 0, of.stream, both, space.maxima,
+      launch(finish_rows<T>, blocks_for(rows * 32, kPackThreads), kPackThreads, 0, stream, both, space.maxima,
              space.totals, shares.count, of.decoupled, out);
     }
     if (per_row) return;
     using Loss = std::conditional_t<sizeof(T) == 8, double, float>;
-    launch(reduce_sum<Loss>, 1, kReduceThreads, 0, of.stream, out.losses, rows, factor, static_cast<Loss*>(loss));
+    launch(reduce_sum<Loss>, 1, kReduceThreads, 0, stream, out.losses, rows, factor, static_cast<Loss*>(loss));
   }
 
   // The gradients of the first `owned` rows of a side, into `parts` tensors of as many rows as `source` has.
@@ -177,7 +153,7 @@ struct Run {
     own.rows = padded(owned, kPadding);
     const Shares shares = Shares::of<T>(owned, other.count, slabs);
     Slopes<A> slopes = space.slopes;
-    slopes.own_rows = own_rows, slopes.other_rows = !own_rows || of.symmetric();
+    slopes.own_rows = own_rows, slopes.other_rows = !own_rows || symmetric();
     const bool keeps_own = fits_two_chunks() && Stage<T>::kBytes + Slab<T>::kSlopeBytes <= most_shared_bytes();
     start(sum_gradients<T, kExact>, sum_gradients<T, kTensor>,
           dim3(blocks_for(owned, Shape<T>::kOwn), static_cast<unsigned>(shares.count), static_cast<unsigned>(slabs)),
@@ -186,19 +162,19 @@ struct Run {
     int64_t first = 0;
     for (int64_t k = 0; k < parts; first += source.counts[k++])
       if (source.counts[k] > 0)
-        launch(finish_gradients<T>, blocks_for(source.counts[k] * 32, kPackThreads), kPackThreads, 0, of.stream, own,
+        launch(finish_gradients<T>, blocks_for(source.counts[k] * 32, kPackThreads), kPackThreads, 0, stream, own,
                space.partial, shares.count, slopes.peak, of.temperature, first, source.counts[k], of.width,
                static_cast<T*>(out[k]), own_rows ? space.along : nullptr);
   }
 
   void backward(const double* positives, const double* negatives, const double* upstream, bool per_row, double factor,
                 void* const* of_rows, void* const* of_columns, int64_t owned_parts, double* of_temperature) const {
-    const int64_t rows = space.x.count, owned = of.columns.total(owned_parts);
-    launch(weigh_rows<A>, blocks_for(space.x.rows, kPackThreads), kPackThreads, 0, of.stream, positives, negatives,
+    const int64_t rows = space.x.count, owned = total(of.columns, owned_parts);
+    launch(weigh_rows<A>, blocks_for(space.x.rows, kPackThreads), kPackThreads, 0, stream, positives, negatives,
            upstream, per_row, factor, of.decoupled, rows, space.x.rows, of.temperature, space.slopes);
     if (rows > 0) differentiate(space.x, space.y, rows, true, of.rows, of_rows, of.rows.parts);
     if (owned > 0) differentiate(space.y, space.x, owned, false, of.columns, of_columns, owned_parts);
-    launch(differentiate_temperature, 1, kReduceThreads, 0, of.stream, space.along, rows, of.symmetric() ? 0.5 : 1.0,
+    launch(differentiate_temperature, 1, kReduceThreads, 0, stream, space.along, rows, symmetric() ? 0.5 : 1.0,
            of.temperature, of_temperature);
   }
 };
@@ -210,50 +186,20 @@ extern "C" void nt_xent_workspace(int64_t rows, int64_t columns, int64_t owned, 
   with_type(dtype, [&](auto t) { *bytes = Workspace<decltype(t)>(nullptr, rows, columns, owned, width).bytes; });
 }
 
-extern "C" void nt_xent_launch(const void* const* rows, const int64_t* row_counts, const int64_t* row_strides,
-                               int64_t row_parts, const void* const* columns, const int64_t* column_counts,
-                               const int64_t* column_strides, int64_t column_parts, const int64_t* positive,
-                               const int64_t* excluded, int64_t positives_only, int64_t width, int dtype, bool tf32,
-                               const double* temperature, bool decoupled, double* positives, double* negatives,
-                               double* nearest, double* row_losses, void* loss, bool per_row, double factor,
-                               void* workspace, cudaStream_t stream) {
-  const Problem of = {{rows, row_counts, row_strides, row_parts},
-                      {columns, column_counts, column_strides, column_parts},
-                      positive,
-                      excluded,
-                      positives_only,
-                      width,
-                      tf32,
-                      temperature,
-                      decoupled,
-                      workspace,
-                      stream};
-  with_type(dtype, [&](auto t) {
-    Run<decltype(t)>(of, 0).forward({positives, negatives, nearest, row_losses, nullptr}, loss, per_row, factor);
+extern "C" void nt_xent_launch(const Inputs& of, double* positives, double* negatives, double* nearest,
+                               double* row_losses, void* loss, bool per_row, double factor, cudaStream_t stream) {
+  with_type(of.dtype, [&](auto t) {
+    Run<decltype(t)>(of, 0, stream)
+        .forward({positives, negatives, nearest, row_losses, nullptr}, loss, per_row, factor);
   });
 }
 
-extern "C" void nt_xent_backward_launch(const void* const* rows, const int64_t* row_counts, const int64_t* row_strides,
-                                        int64_t row_parts, const void* const* columns, const int64_t* column_counts,
-                                        const int64_t* column_strides, int64_t column_parts, const int64_t* positive,
-                                        const int64_t* excluded, int64_t positives_only, int64_t width, int dtype,
-                                        bool tf32, const double* temperature, bool decoupled, const double* positives,
-                                        const double* negatives, const double* upstream, bool per_row, double factor,
-                                        void* const* of_rows, void* const* of_columns, int64_t owned_parts,
-                                        double* of_temperature, void* workspace, cudaStream_t stream) {
-  const Problem of = {{rows, row_counts, row_strides, row_parts},
-                      {columns, column_counts, column_strides, column_parts},
-                      positive,
-                      excluded,
-                      positives_only,
-                      width,
-                      tf32,
-                      temperature,
-                      decoupled,
-                      workspace,
-                      stream};
-  with_type(dtype, [&](auto t) {
-    Run<decltype(t)> run(of, of.columns.total(owned_parts));
+extern "C" void nt_xent_backward_launch(const Inputs& of, const double* positives, const double* negatives,
+                                        const double* upstream, bool per_row, double factor, void* const* of_rows,
+                                        void* const* of_columns, int64_t owned_parts, double* of_temperature,
+                                        cudaStream_t stream) {
+  with_type(of.dtype, [&](auto t) {
+    const Run<decltype(t)> run(of, total(of.columns, owned_parts), stream);
     run.backward(positives, negatives, upstream, per_row, factor, of_rows, of_columns, owned_parts, of_temperature);
   });
 }

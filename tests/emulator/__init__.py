@@ -43,14 +43,17 @@ def emulated(room: str) -> Emulated:
 class Emulated:
     """The launch functions in `source`, each an attribute, with the types that `declarations` give their parameters.
 
-    Arguments: tensors (anything with data_ptr() and nbytes) or None for pointers, lists of tensors for pointers to
-    pointers, numbers for the rest; the stream is left out. Keywords: `order`, the turn of threads and blocks, `seed`
-    of the random one, and `arch`, whose shared memory is had.
+    Arguments: tensors (anything with data_ptr() and nbytes) or None for pointers into the device's memory, lists of
+    tensors or numbers for arrays of the host, tuples for structs, numbers for the rest; the stream is left out.
+    Keywords: `order`, the turn of threads and blocks, `seed` of the random one, and `arch`, whose shared memory is had.
     """
 
     def __init__(self, source: Path, declarations: str):
         self._library = ctypes.CDLL(str(compiled(source)))
         self._declarations = re.sub(r"//[^\n]*", "", declarations)
+        self._structs = {}
+        for name, fields in re.findall(r"struct (\w+) \{([^{}]*)\}", self._declarations):
+            self._structs[name] = _structure(name, fields, self._structs)
 
     def __getattr__(self, name: str):
         declared = re.search(rf"\b{name}\s*\(([^)]*)\)", self._declarations)
@@ -62,24 +65,55 @@ class Emulated:
             wanted = [kind for kind in types if kind != "cudaStream_t"]
             if len(arguments) != len(wanted):
                 raise TypeError(f"{name} takes {len(wanted)} arguments, the stream left out; got {len(arguments)}")
-            buffers = []
-            values = [_argument(kind, value, buffers) for kind, value in zip(wanted, arguments, strict=True)]
+            memory = Memory()
+            kinds = [_type(kind, self._structs) for kind in wanted]
+            values = [memory.argument(kind, value) for kind, value in zip(kinds, arguments, strict=True)]
             values += [ctypes.c_void_p()] * (len(types) - len(wanted))
-            _run(self._library[name], values, buffers, order, seed, arch)
+            _run(self._library[name], values, memory.buffers, order, seed, arch)
 
         return call
 
 
-def _argument(kind: str, value, buffers: list):
-    if "*" not in kind:
-        return PLAIN[kind.replace("const ", "")](value)
-    if isinstance(value, list | tuple):
-        pointers = (ctypes.c_void_p * len(value))(*(_argument("*", tensor, buffers).value for tensor in value))
-        return ctypes.cast(pointers, ctypes.c_void_p) if value else ctypes.c_void_p()
-    if value is None:
-        return ctypes.c_void_p()
-    buffers.append((value.data_ptr(), value.nbytes, value))
-    return ctypes.c_void_p(value.data_ptr())
+def _structure(name: str, declared: str, known: dict) -> type[ctypes.Structure]:
+    """The struct of these fields, `const double *x, *y;` and the like."""
+    fields = []
+    for line in filter(None, map(str.strip, declared.split(";"))):
+        kind, names = re.fullmatch(r"(.*?)(\**\w+(?:, *\**\w+)*)", line, re.S).groups()
+        for field in names.split(","):
+            fields.append((field.strip(" *"), _type(kind + "*" * field.count("*"), known)))
+    return type(name, (ctypes.Structure,), {"_fields_": fields})
+
+
+def _type(kind: str, structs: dict):
+    return ctypes.c_void_p if "*" in kind else (PLAIN | structs)[kind.replace("const ", "").strip(" &")]
+
+
+class Memory:
+    """What a call's arguments point to: memory of the device, and arrays of the host, which kernels may not read."""
+
+    def __init__(self):
+        self.buffers, self._arrays = [], []
+
+    def argument(self, kind: type, value):
+        """The value as C takes it; structs go by reference."""
+        value = self._value(kind, value)
+        return ctypes.byref(value) if isinstance(value, ctypes.Structure) else kind(value)
+
+    def _value(self, kind: type, value):
+        if isinstance(value, tuple):
+            return kind(*(self._value(of, field) for (_, of), field in zip(kind._fields_, value, strict=True)))
+        return self._address(value) if kind is ctypes.c_void_p else value
+
+    def _address(self, value) -> int | None:
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.buffers.append((value.data_ptr(), value.nbytes, value))
+            return value.data_ptr()
+        kind = ctypes.c_double if any(isinstance(one, float) for one in value) else ctypes.c_int64
+        array = (kind * len(value))(*(self._address(one) if hasattr(one, "data_ptr") else one for one in value))
+        self._arrays.append(array)
+        return ctypes.addressof(array) if value else None
 
 
 def _run(function, values: list, buffers: list, order: str, seed: int, arch: str) -> None:

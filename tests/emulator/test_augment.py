@@ -15,12 +15,19 @@ pytestmark = [needs_native, pytest.mark.usefixtures("poisoned_memory")]
 
 
 def lowered(program, images, channels):
-    """What augment_cuda.cpp copies to the device, and the bytes of an arena."""
+    """What augment_cuda.cpp sends to the device, and the bytes of an arena."""
     tensors = (program.opcodes, program.step_offsets, program.values, program.value_offsets)
     room = 48 * len(images) + 80 * len(program.opcodes) + 8 * len(program.values)
     words, found = torch.empty(room, dtype=torch.uint8), torch.empty(2, dtype=torch.int64)
     emulated("augment").augment_lower(images, len(images), channels, *tensors, words, found)
-    return words[: found[0]], int(found[1])
+    return stored(words[: found[0]].view(torch.int64).tolist()), int(found[1])
+
+
+def stored(words):
+    """These words of the host on the device, as a CUDA graph's capture sends them."""
+    there = torch.empty(len(words), dtype=torch.int64)
+    emulated("augment").augment_store(words, there.nbytes, there)
+    return there
 
 
 def launch(memory, images, program, channels, table=None, memory_format=torch.contiguous_format, **how):
@@ -107,6 +114,12 @@ def test_a_thousand_random_programs_equal_the_cpu(name):
         program = POLICIES[name].sample(images, seed=seed)
         got = run(images, program, order=ORDERS[seed // 2 % 3], seed=seed)
         assert torch.equal(got, augment(images, program)), f"{name}, seed {seed}"
+
+
+@pytest.mark.parametrize("count", [0, 1, 479, 480, 481, 5000])
+def test_messages_of_any_length_reach_the_device(rng, count):
+    words = rng.integers(-(2**63), 2**63, count).tolist()
+    assert stored(words).tolist() == words
 
 
 DTYPES = [torch.uint8, torch.float32, torch.bfloat16, torch.float16]

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from checks import relative_error
+from checks import CODES, relative_error
 
 from dssl_ops import barlow_twins_reference
 from emulator import ORDERS, emulated
 
-CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}  # csrc/common/dtype.h
 # Relative errors of loss and gradient on the same rounded inputs: standardised views and their products are float32;
 # gradients of half types are rounded once more, by up to 2^-8 or 2^-11 of an entry.
 BOUNDS = {torch.float64: (1e-13, 1e-11), torch.float32: (2e-6, 1e-5)}

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from checks import TOLERANCE, relative_error
+from checks import CODES, TOLERANCE, relative_error
 
 from dssl_ops import ViewGraph
 from emulator import ORDERS, emulated
 
-CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}  # csrc/common/dtype.h
 GRAPHS = {
     "dssl": ViewGraph.dssl(),
     "eq6": ViewGraph.weighted(1, 0.3, 0.9, 0.1),
@@ -27,41 +26,36 @@ class Strided:
         self.nbytes = (last + 1) * rows.element_size() if rows.numel() else 0
 
 
-def shared_arguments(predictions, targets, graph):
-    views = (*predictions, *targets)
-    strides = torch.tensor([view.stride(0) for view in views])
-    edges = torch.tensor([view for i, j, _ in graph.edges for view in (i, j)], dtype=torch.int64)
-    return [Strided(view) for view in views], strides, len(predictions), len(targets), edges
+def inputs(predictions, targets, graph, coefficients, edge_weights=None, weights=None):
+    """The struct of this name in directional_loss_cuda.h."""
+    views, like, count = (*predictions, *targets), predictions[0], len(graph.edges)
+    edges = [view for i, j, _ in graph.edges for view in (i, j)]
+    per_sample = weights is not None and weights.dim() == 2
+    weighted = (weights, like.shape[0] if per_sample else 1, int(per_sample))
+    scratch = torch.empty(24 * (len(views) + count), dtype=torch.uint8)
+    strides = [view.stride(0) for view in views]
+    return ([Strided(view) for view in views], strides, len(predictions), len(targets), edges, edge_weights, count,
+            *weighted, *like.shape, CODES[like.dtype], coefficients, scratch)  # fmt: skip
 
 
 def run(predictions, targets, graph, weights=None, reduction="mean", **how):
     """Loss and coefficients, by the launch that directional_loss_cuda.cpp makes."""
     like, V, W, E = predictions[0], len(predictions), len(targets), len(graph.edges)
-    edge_weights = torch.tensor([w for *_, w in graph.edges], dtype=torch.float64)
-    per_row, per_sample = reduction == "none", weights is not None and weights.dim() == 2
+    per_row = reduction == "none"
     wide = torch.float64 if like.dtype == torch.float64 else torch.float32
     loss = torch.empty(like.shape[0] if per_row else (), dtype=wide)
     sums = torch.empty(0 if per_row else like.shape[0], dtype=torch.float64)
     coefficients = torch.empty(like.shape[0], 2 * V + W + E, dtype=torch.float64)
-    emulated("directional_loss").directional_loss_launch(
-        *shared_arguments(predictions, targets, graph), edge_weights, E, weights,
-        like.shape[0] if per_sample else 1, int(per_sample), *like.shape, CODES[like.dtype], sums, loss, per_row,
-        1 / max(1, like.shape[0]) if reduction == "mean" else 1.0, coefficients, scratch(V, W, E), **how,
-    )  # fmt: skip
+    of = inputs(predictions, targets, graph, coefficients, [float(w) for *_, w in graph.edges], weights)
+    factor = 1 / max(1, like.shape[0]) if reduction == "mean" else 1.0
+    emulated("directional_loss").directional_loss_launch(of, sums, loss, per_row, factor, **how)
     return loss, coefficients
 
 
-def scratch(V, W, E):
-    return torch.empty(24 * (V + W + E), dtype=torch.uint8)
-
-
 def differentiate(predictions, targets, graph, coefficients, upstream, factor=1.0, **how):
-    like, V, W, E = predictions[0], len(predictions), len(targets), len(graph.edges)
-    out = torch.empty(V, *like.shape, dtype=like.dtype)
-    emulated("directional_loss").directional_loss_backward_launch(
-        *shared_arguments(predictions, targets, graph), E, *like.shape, CODES[like.dtype], coefficients,
-        upstream, upstream.dim() == 1, factor, out, scratch(V, W, E), **how,
-    )  # fmt: skip
+    out = torch.empty(len(predictions), *predictions[0].shape, dtype=predictions[0].dtype)
+    of = inputs(predictions, targets, graph, coefficients)
+    emulated("directional_loss").directional_loss_backward_launch(of, upstream, upstream.dim() == 1, factor, out, **how)
     return out.unbind()
 
 

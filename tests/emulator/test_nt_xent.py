@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from checks import relative_error
+from checks import CODES, relative_error
 
 from emulator import ORDERS, emulated
 
-CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}  # csrc/common/dtype.h
 # Relative errors of loss and gradients on the same rounded inputs. Cosines are float32 sums of exact products, wrong by
 # up to 2^-22 or so, which a temperature of 0.5 doubles. On tensor cores slopes are rounded to the inputs' type before
 # they multiply rows, and gradients once more when they are written: entries err by 2^-8 (bfloat16) or 2^-11 each time,
@@ -50,21 +49,21 @@ class Case:
         library.nt_xent_workspace(*self.counts, owned_rows, self.width, CODES[self.dtype], size)
         self.workspace = torch.empty(int(size), dtype=torch.uint8)
 
-    def arguments(self):
+    def inputs(self):
+        """The struct of this name in nt_xent_cuda.h."""
         sides = []
         for side in (self.rows, self.columns):
-            counts, strides = ([z.shape[0] for z in side], [z.stride(0) for z in side])
-            sides += [side, torch.tensor(counts), torch.tensor(strides), len(side)]
+            sides.append((side, [z.shape[0] for z in side], [z.stride(0) for z in side], len(side)))
         return (*sides, self.positive, self.excluded, self.skipped, self.width, CODES[self.dtype], self.tf32,
-                self.temperature, self.decoupled)  # fmt: skip
+                self.temperature, self.decoupled, self.workspace)  # fmt: skip
 
     def forward(self, reduction="mean", **how):
         count, per_row = self.counts[0], reduction == "none"
         self.positives, self.negatives, self.nearest = torch.empty(3, count, dtype=torch.float64)
         loss = torch.empty(count if per_row else (), dtype=self.wide)
         emulated("nt_xent").nt_xent_launch(
-            *self.arguments(), self.positives, self.negatives, self.nearest, torch.empty(count, dtype=torch.float64),
-            loss, per_row, 1 / max(1, count) if reduction == "mean" else 1.0, self.workspace, **how,
+            self.inputs(), self.positives, self.negatives, self.nearest, torch.empty(count, dtype=torch.float64),
+            loss, per_row, 1 / max(1, count) if reduction == "mean" else 1.0, **how,
         )  # fmt: skip
         return loss
 
@@ -73,8 +72,8 @@ class Case:
         of_columns = [torch.empty(z.shape, dtype=z.dtype) for z in self.columns[: self.owned]]
         of_temperature = torch.empty((), dtype=torch.float64)
         emulated("nt_xent").nt_xent_backward_launch(
-            *self.arguments(), self.positives, self.negatives, upstream, upstream.dim() == 1, factor, of_rows,
-            of_columns, self.owned, of_temperature, self.workspace, **how,
+            self.inputs(), self.positives, self.negatives, upstream, upstream.dim() == 1, factor, of_rows, of_columns,
+            self.owned, of_temperature, **how,
         )  # fmt: skip
         return [*of_rows, *of_columns], of_temperature
 

@@ -1,0 +1,25 @@
+"""The tests for GPUs on the CPU, as far as they do not speak of CUDA: what never runs does not stay right."""
+
+import inspect
+
+import pytest
+import test_cuda_augment
+import test_cuda_jigsaw
+import test_cuda_losses
+import torch
+from checks import needs_native
+
+MODULES = (test_cuda_augment, test_cuda_jigsaw, test_cuda_losses)
+pytestmark = needs_native
+
+
+@pytest.fixture(autouse=True)
+def without_gpu(monkeypatch):
+    for module in MODULES:
+        monkeypatch.setattr(module, "GPU", torch.device("cpu"))
+
+
+for module in MODULES:
+    for name, function in inspect.getmembers(module, inspect.isfunction):
+        if name.startswith("test_") and "torch.cuda" not in inspect.getsource(function) and "large" not in name:
+            globals()[f"{module.__name__}_{name}"] = function
