@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from dssl_trainer.demo import table
-from dssl_trainer.report import captions
+from dssl_trainer.reports.gallery import captions
 from PIL import Image
 from trainer_setup import environment
 
@@ -61,4 +61,4 @@ def test_table_marks_the_collapse_alarm():
 def test_captions_tell_the_steps_of_each_view():
     crop = ("ResizedCrop", (0.0, 0.0, 9.0, 9.0, 32.0, 32.0, 2.0, 13.0))
     steps = [crop, ("Emit", (0.0,)), ("Rotate", (5.0, 0.0)), ("Emit", (2.0,)), ("Source", ()), ("Emit", (1.0,))]
-    assert captions(steps) == {0: "ResizedCrop", 2: "Rotate 5", 1: ""}
+    assert captions(steps) == {0: "ResizedCrop 9x9 at 0, 0 to 32x32", 2: "Rotate 5.0° left", 1: ""}

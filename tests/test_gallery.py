@@ -3,11 +3,11 @@
 import pytest
 import torch
 from checks import needs_native
-from dssl_trainer import gallery
 from dssl_trainer.cli import main
-from dssl_trainer.page import ACROSS, Panel, rows_of
-from dssl_trainer.scene import scene
-from dssl_trainer.steps import told
+from dssl_trainer.reports import gallery
+from dssl_trainer.reports.page import ACROSS, Panel, rows_of
+from dssl_trainer.reports.scene import scene
+from dssl_trainer.reports.words import told
 from PIL import Image
 
 from dssl_ops import image_op

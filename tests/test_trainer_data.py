@@ -7,9 +7,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from dssl_trainer.config import Config, TrainerError
+from dssl_trainer.config import Config
 from dssl_trainer.data import load
-from dssl_trainer.drawn import draw
+from dssl_trainer.data.drawn import draw
+from dssl_trainer.errors import TrainerError
 from PIL import Image
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from dssl_trainer import checkpoint, cli
-from dssl_trainer.coco import Split, detections, metrics
 from dssl_trainer.config import as_dict
-from dssl_trainer.detect import COLUMNS, Recipe, example, new_detector
-from dssl_trainer.folder import open_run
+from dssl_trainer.evaluation.coco import Split, detections, metrics
+from dssl_trainer.evaluation.detect import COLUMNS, Recipe, example, new_detector
 from dssl_trainer.learner import Learner
+from dssl_trainer.trained import open_run
 from PIL import Image
 from torchvision.models.detection import MaskRCNN
 from trainer_setup import tiny
@@ -146,7 +146,7 @@ def few_proposals(monkeypatch):
     """30 regions an image instead of 2,000, and 1,000 in evaluation: seconds instead of a minute."""
     count = {f"rpn_{when}_nms_top_n_{how}": 30 for when in ("pre", "post") for how in ("train", "test")}
     fewer = functools.partial(MaskRCNN, **count, box_detections_per_img=5)
-    monkeypatch.setattr("dssl_trainer.detect.MaskRCNN", fewer)
+    monkeypatch.setattr("dssl_trainer.evaluation.detect.MaskRCNN", fewer)
 
 
 def test_trains_resumes_and_evaluates(run, data, tmp_path, capsys, monkeypatch, few_proposals):
@@ -174,7 +174,7 @@ def test_trains_resumes_and_evaluates(run, data, tmp_path, capsys, monkeypatch, 
 
 
 def stop_at_the_first_step(monkeypatch):
-    from dssl_trainer import detect
+    from dssl_trainer.evaluation import detect
 
     original = detect.step
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from dssl_trainer import checkpoint, log
 from dssl_trainer.data import load
+from dssl_trainer.data.loader import Loader
+from dssl_trainer.errors import TrainerError
 from dssl_trainer.learner import Learner
-from dssl_trainer.loader import Loader
 from dssl_trainer.train import train
 from trainer_setup import METHODS, VARIANTS, environment, losses, tiny, tiny_command, weights
 
@@ -27,8 +28,8 @@ def real_images():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Half of such a short run is drawing; test_trainer_run.py looks at what is drawn."""
-    for name in ("gallery", "plot"):
-        monkeypatch.setattr(f"dssl_trainer.report.{name}", lambda *_: None)
+    for name in ("draw_run", "plot"):
+        monkeypatch.setattr(f"dssl_trainer.run.{name}", lambda *_: None)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -81,7 +82,7 @@ def command(folder, method, changes):
     return tiny_command(folder, config=config)
 
 
-@pytest.mark.parametrize("when", ["settings.replacing", "checkpoint.torch.save"])
+@pytest.mark.parametrize("when", ["record.replacing", "checkpoint.torch.save"])
 def test_failing_disk_leaves_the_last_good_checkpoint(when, tmp_path, monkeypatch):
     train(tiny(tmp_path, max_steps=3))
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -89,10 +90,8 @@ def test_failing_disk_leaves_the_last_good_checkpoint(when, tmp_path, monkeypatc
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(
-        "dssl_trainer.settings.replacing" if when == "begin" else "dssl_trainer.checkpoint.torch.save", full
-    )
-    with pytest.raises((OSError, Exception), match="No space left on device"):
+    monkeypatch.setattr(f"dssl_trainer.{when}", full)
+    with pytest.raises((OSError, TrainerError), match="No space left on device"):
         train(tiny(tmp_path))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before and not list(tmp_path.glob("*.tmp"))
     monkeypatch.undo()

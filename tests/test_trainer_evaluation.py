@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from dssl_trainer.config import TrainerError
-from dssl_trainer.data import Images, load
-from dssl_trainer.diagnostics import collapse_evidence, feature_std, rankme, with_data_statistics
-from dssl_trainer.drawn import draw
+from dssl_trainer.data import load
+from dssl_trainer.data.dataset import Images
+from dssl_trainer.data.drawn import draw
+from dssl_trainer.data.views import normalized, view_maker
 from dssl_trainer.encoders import ENCODERS
-from dssl_trainer.evaluate import evaluate, evaluate_untrained, features
-from dssl_trainer.knn import knn_accuracy, knn_predict
+from dssl_trainer.errors import TrainerError
+from dssl_trainer.evaluation.collapse import collapse_evidence, feature_std, rankme, with_data_statistics
+from dssl_trainer.evaluation.features import evaluate, evaluate_untrained, features
+from dssl_trainer.evaluation.knn import knn_accuracy, knn_predict
 from dssl_trainer.run import Run
-from dssl_trainer.views import normalized, view_maker
 from torchvision.models.resnet import BasicBlock, ResNet
 from trainer_setup import TINY, tiny
 
@@ -164,7 +165,7 @@ def test_untrained_evaluation_takes_batch_norm_statistics_from_the_training_imag
 
 
 def test_untrained_evaluation_mixes_the_classes_in_full_batches(dataset, monkeypatch):
-    monkeypatch.setattr("dssl_trainer.evaluate.BATCH", 16)
+    monkeypatch.setattr("dssl_trainer.evaluation.features.BATCH", 16)
     order = dataset.train.labels.argsort(stable=True)  # as files in folders: class by class
     images = Images(dataset.train.pixels[order], dataset.train.labels[order])
     encoder, seen = ENCODERS["resnet10_half"](), []

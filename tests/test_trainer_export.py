@@ -9,10 +9,10 @@ import timm
 import torch
 import torchvision
 from dssl_trainer import checkpoint, cli
-from dssl_trainer.cifar import unpickle
 from dssl_trainer.config import as_dict
-from dssl_trainer.folder import open_run
+from dssl_trainer.data.cifar import unpickle
 from dssl_trainer.learner import Learner
+from dssl_trainer.trained import open_run
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from trainer_setup import TINY
 

@@ -5,12 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from dssl_trainer.ema import ema_momentum
+from dssl_trainer.data.severity import severity, step_severity
 from dssl_trainer.learner import Learner, new_method
 from dssl_trainer.optimizers import LARS, new_optimizer, set_learning_rates
 from dssl_trainer.presets import PRESETS
-from dssl_trainer.schedule import learning_rate
-from dssl_trainer.severity import severity, step_severity
+from dssl_trainer.schedule import ema_momentum, learning_rate
 from PIL import Image, ImageOps
 from trainer_setup import tiny
 

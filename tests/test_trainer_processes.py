@@ -13,10 +13,10 @@ import torch.distributed as dist
 from checks import needs_native
 from dssl_trainer import log
 from dssl_trainer.data import load
-from dssl_trainer.diagnostics import with_data_statistics
+from dssl_trainer.data.loader import Loader
 from dssl_trainer.encoders import ENCODERS
+from dssl_trainer.evaluation.collapse import with_data_statistics
 from dssl_trainer.learner import Learner
-from dssl_trainer.loader import Loader
 from dssl_trainer.train import train
 from test_distributed_losses import run_ranks
 from trainer_setup import METHODS, TINY, environment, tiny, tiny_command

@@ -6,17 +6,20 @@ import json
 import numpy as np
 import pytest
 import torch
-from dssl_trainer import checkpoint, cli, linear
-from dssl_trainer.data import Images, load
+from dssl_trainer import checkpoint, cli
+from dssl_trainer.data import load
+from dssl_trainer.data.dataset import Images
+from dssl_trainer.data.drawn import draw
+from dssl_trainer.data.loader import image_order
 from dssl_trainer.device import resolve
-from dssl_trainer.drawn import draw
 from dssl_trainer.encoders import new_encoder
-from dssl_trainer.evaluate import features
-from dssl_trainer.folder import open_run
-from dssl_trainer.linear import CIFAR10, IMAGENET, Protocol, centred, factor, fast_linear, fit_lbfgs, train_classifier
-from dssl_trainer.loader import image_order
-from dssl_trainer.protocols import PROTOCOLS
+from dssl_trainer.evaluation import linear
+from dssl_trainer.evaluation.fast_linear import fast_linear, fit_lbfgs
+from dssl_trainer.evaluation.features import features
+from dssl_trainer.evaluation.linear import CIFAR10, IMAGENET, Protocol, centred, factor, train_classifier
+from dssl_trainer.evaluation.protocols import PROTOCOLS
 from dssl_trainer.train import train
+from dssl_trainer.trained import open_run
 from PIL import Image
 from trainer_setup import TINY, tiny
 

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import torch
 from dssl_trainer import cli, log
-from dssl_trainer.config import Config, TrainerError
-from dssl_trainer.data import Files, load
+from dssl_trainer.config import Config
+from dssl_trainer.data import load
+from dssl_trainer.data.dataset import Files
+from dssl_trainer.data.views import view_maker
 from dssl_trainer.encoders import ENCODERS
+from dssl_trainer.errors import TrainerError
 from dssl_trainer.experiments import EXPERIMENTS
 from dssl_trainer.presets import PRESETS
 from dssl_trainer.train import train
-from dssl_trainer.views import view_maker
 from PIL import Image
 from torchvision.transforms import functional as TF
 from trainer_setup import METHODS, losses, tiny, tiny_command

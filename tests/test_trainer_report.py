@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 import pytest
 from dssl_trainer import cli
 from dssl_trainer.config import Config
-from dssl_trainer.html_report import paper, write_report
 from dssl_trainer.presets import PRESETS
-from dssl_trainer.report import PANELS, curves
+from dssl_trainer.reports.curves import PANELS, curves
+from dssl_trainer.reports.html_report import paper, write_report
 from dssl_trainer.train import train
 from PIL import Image
 from trainer_setup import tiny

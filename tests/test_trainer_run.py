@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 from dssl_trainer import checkpoint, log
-from dssl_trainer.config import TrainerError, as_dict
+from dssl_trainer.config import as_dict
 from dssl_trainer.data import load
+from dssl_trainer.data.loader import image_order
+from dssl_trainer.data.views import view_maker
+from dssl_trainer.errors import TrainerError
 from dssl_trainer.interruption import Interrupted
-from dssl_trainer.loader import image_order
 from dssl_trainer.methods.simsiam import simsiam
-from dssl_trainer.report import plot
+from dssl_trainer.reports.curves import plot
 from dssl_trainer.run import Run
 from dssl_trainer.train import stop, train
-from dssl_trainer.views import view_maker
 from trainer_setup import TINY, VARIANTS, environment, losses, tiny, tiny_command, weights
 
 # ---- runs: files, resume, interruption

@@ -94,7 +94,7 @@ def test_empty_data_variable_means_drawn_images(monkeypatch):
 def test_a_switch_alone_means_true():
     for arguments, expected in ((["--download"], True), (["--download", "false"], False), ([], False)):
         options = cli.parser().parse_args(["train", "simsiam-cifar10", "--data", "x", *arguments])
-        assert cli.config_of(options).download is expected
+        assert cli.train.config_of(options).download is expected
 
 
 def test_help_tells_layouts_and_defaults(monkeypatch, capsys):
@@ -118,5 +118,5 @@ def help_text(monkeypatch, capsys):
 def test_help_lists_every_setting(monkeypatch, capsys):
     text = help_text(monkeypatch, capsys)
     for field in dataclasses.fields(Config):
-        if field.name not in cli.CHOSEN_BY_PRESET:
+        if field.name not in cli.train.CHOSEN_BY_PRESET:
             assert f"--{field.name.replace('_', '-')}" in text

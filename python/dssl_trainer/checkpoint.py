@@ -18,8 +18,15 @@ import shutil
 
 import torch
 
-from .config import TrainerError
-from .files import replacing
+from .atomic import replacing
+from .config import as_dict, show
+from .errors import TrainerError
+
+# None of these alters what a step computes, but for the rounding of floats, which another device or number of
+# threads may change.
+FREE = {"out", "data", "download", "workers", "device", "threads", "max_steps", "resume", "on_collapse", "tensorboard"}
+FREE |= {"knn_every", "knn_limit", "log_every", "checkpoint_every", "keep_every"}
+INSTEAD = "use another --out or --resume false"
 
 DAMAGE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, AssertionError)
 DAMAGE += (TypeError, ValueError, ArithmeticError, LookupError)
@@ -43,7 +50,7 @@ def copy(path, kept):
 
 
 @contextlib.contextmanager
-def one_line(path):
+def reading(path):
     """Damage shows as errors of many types; each becomes a TrainerError."""
     try:
         yield
@@ -54,7 +61,7 @@ def one_line(path):
 
 def load(path):
     """The saved state, tensors on the CPU. Raises TrainerError where the file is not a checkpoint of ours."""
-    with one_line(path):
+    with reading(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
     missing = {"config", "model", "optimizer", "progress"} - set(state if isinstance(state, dict) else ())
     if missing:
@@ -77,3 +84,12 @@ def load_weights(module, weights, path):
 
 def shape(weights, name):
     return tuple(weights[name].shape) if name in weights else "missing"
+
+
+def refuse_other_settings(config, before, path):
+    """Raises TrainerError where the settings `before` of a checkpoint would give other steps."""
+    own = as_dict(config)
+    changed = [name for name in own if name not in FREE and own[name] != before.get(name)]
+    if changed:
+        was, now = (show(settings.get(changed[0])) for settings in (before, own))
+        raise TrainerError(f"{path} was made with {changed[0]} {was}, not {now}; {INSTEAD}")

@@ -7,10 +7,7 @@ import difflib
 import math
 from dataclasses import dataclass, field
 
-
-class TrainerError(Exception):
-    """Something the user can put right; the command line prints it as one line and exits with 2."""
-
+from .errors import TrainerError
 
 LAYOUTS = """\
 train/<class>/<image> and test/<class>/<image> (an ImageFolder tree; val is accepted for test),
@@ -243,3 +240,11 @@ def show(value):
 def as_dict(config):
     """Settings as plain values that json and torch.load(weights_only=True) accept."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(config).items()}
+
+
+def from_dict(values, path):
+    """The Config that as_dict wrote."""
+    known = {spec.name for spec in dataclasses.fields(Config)}
+    if strange := sorted(values.keys() - known):
+        raise TrainerError(f"{path} was made by another version: unknown setting {strange[0]}")
+    return Config(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})

@@ -3,12 +3,16 @@
 import dataclasses
 from pathlib import Path
 
-from . import log, report
+from . import log
 from .data import load
 from .device import resolve
 from .presets import PRESETS
+from .record import subtitle
+from .reports.curves import plot
+from .reports.gallery import draw_run
 from .run import Run
 from .train import train_side_by_side
+from .variants import LABELS
 
 VARIANTS = ("baseline", "heavy", "dssl")
 TOY = dataclasses.replace(
@@ -30,7 +34,7 @@ def demo(data="drawn", out="dssl-demo", max_steps=0, seed=0):
     runs = [Run(dataclasses.replace(base, variant=name, out=str(folder / name)), dataset) for name in VARIANTS]
     print(f"Data: {dataset.about}.\n{caution(runs[0])}\n", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    report.gallery(dataset.train, runs[-1].config, folder / "gallery.png", dataset.source)
+    draw_run(dataset.train, runs[-1].config, folder / "gallery.png", dataset.source)
     print(f"Gallery of v, v', v^, v^': {folder / 'gallery.png'}\n", flush=True)
     results = dict(zip(VARIANTS, train_side_by_side(runs), strict=True))
     conclude(folder, runs, results)
@@ -44,7 +48,7 @@ def conclude(folder, runs, results):
     """Table and plot of all three variants."""
     run = runs[-1]
     rows = {name: log.read(folder / name / "log.csv") for name in results}
-    report.plot(rows, folder / "plot.png", report.subtitle(run.config, run.dataset.about))
+    plot(rows, folder / "plot.png", subtitle(run.config, run.dataset.about))
     alarmed = {name for name in rows if any(row.get("alarm") for row in rows[name])}
     text = f"{table(results, alarmed)}\n\nData: {run.dataset.about}.\n{caution(run)}\n"
     (folder / "table.txt").write_text(text)
@@ -56,7 +60,7 @@ def table(results, alarmed):
     heading = f"{'variant':24}{'kNN %':>8}{'eff. rank':>11}{'std':>7}{'loss':>9}{'views/s':>9}"
     lines = [heading, "-" * len(heading)]
     for name, row in results.items():
-        lines.append(f"{report.LABELS[name]:24}{row['knn']:8.1f}{row['rankme']:11.1f}{row['std']:7.2f}"
+        lines.append(f"{LABELS[name]:24}{row['knn']:8.1f}{row['rankme']:11.1f}{row['std']:7.2f}"
                      f"{row['loss']:9.3f}{row['views_per_second']:9.0f}"
                      f"{'  collapse alarm' if name in alarmed else ''}")  # fmt: skip
     untrained = next(iter(results.values()))["random_knn"]

@@ -6,8 +6,8 @@ import os
 
 import torch
 
-from .config import TrainerError
 from .distributed import launched, local_device
+from .errors import TrainerError
 
 
 def resolve(config):

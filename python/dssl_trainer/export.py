@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from .config import TrainerError
-from .files import replacing
-from .folder import open_run
-from .views import normalize
+from .atomic import replacing
+from .data.views import normalize
+from .errors import TrainerError
+from .trained import open_run
 
 TARGETS = {"torchvision": ".pth", "timm": ".pth", "detectron2": ".pkl"}
 STANDARD = ("resnet18", "resnet50")

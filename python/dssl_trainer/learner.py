@@ -9,13 +9,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import checkpoint
-from .config import TrainerError
 from .device import autocast, memory_format
 from .distributed import mean, place
-from .ema import ema_momentum
+from .errors import TrainerError
 from .methods import METHODS
 from .optimizers import new_optimizer, set_learning_rates
-from .schedule import learning_rate
+from .schedule import ema_momentum, learning_rate
 
 
 class Outcome(NamedTuple):

@@ -3,8 +3,8 @@
 import csv
 import os
 
-from .config import TrainerError
-from .files import replacing
+from .atomic import replacing
+from .errors import TrainerError
 
 COLUMNS = (
     "epoch", "step", "loss", "loss_symmetric", "loss_directed", "lr", "ema", "grad_norm", "sv_sv", "sv_hv", "hv_hv",

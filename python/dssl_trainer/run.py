@@ -8,17 +8,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import checkpoint, log, report, settings, watch
-from .config import TrainerError, as_dict
-from .diagnostics import collapse_evidence
+from . import checkpoint, log, metrics, record
+from .atomic import remove
+from .config import as_dict
+from .data.loader import Loader
 from .distributed import place
-from .evaluate import evaluate, evaluate_untrained
-from .files import remove
+from .errors import TrainerError
+from .evaluation.collapse import collapse_evidence
+from .evaluation.features import evaluate, evaluate_untrained
 from .learner import Learner
-from .loader import Loader
-from .views import view_names
-
-INSTEAD = settings.INSTEAD
+from .reports.curves import plot
+from .reports.gallery import draw_run
+from .variants import view_names
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Run:
     def __init__(self, config, dataset, ranks=None, origin=None):
         self.config, self.dataset, self.folder, self.ranks = config, dataset, Path(config.out), ranks
         self.first = place(ranks)[0] == 0
-        self.origin = origin or settings.origin(config)
+        self.origin = origin or record.origin(config)
         self.loader = Loader(dataset.train, config, ranks)
         self.steps_per_epoch = self.loader.steps_per_epoch
         if not self.steps_per_epoch:
@@ -51,7 +52,7 @@ class Run:
         all_steps = config.epochs * self.steps_per_epoch
         self.last_step = min(config.max_steps or all_steps, all_steps)
         self.learner = Learner(config, self.steps_per_epoch, ranks)
-        self.progress, self.meter, self.last_loss = Progress(data_crc=dataset.crc()), watch.Meter(), math.nan
+        self.progress, self.meter, self.last_loss = Progress(data_crc=dataset.crc()), metrics.Meter(), math.nan
         self.mark, self.watched = time.perf_counter(), {}
 
     @property
@@ -76,7 +77,7 @@ class Run:
             self.watched = {"lr": self.learner.optimizer.param_groups[0]["lr"]}
             if hasattr(self.method, "after_step"):
                 self.watched["ema"] = self.learner.momentum(step)
-            self.watched |= watch.of_step(batches[-1], outcome, self.learner)
+            self.watched |= metrics.of_step(batches[-1], outcome, self.learner)
         self.bar.set_postfix_str(f"loss {self.last_loss:.3f}, {self.meter.images_per_second:,.0f} img/s", refresh=False)
         self.bar.update()
 
@@ -139,7 +140,7 @@ class Run:
         log.append(self.folder / "log.csv", row | {"seconds": round(progress.seconds, 2)})
         if self.config.tensorboard:
             log.append_tensorboard(self.folder / "tensorboard", row)
-        progress.loss_sum, progress.loss_count, self.meter = 0.0, 0, watch.Meter()
+        progress.loss_sum, progress.loss_count, self.meter = 0.0, 0, metrics.Meter()
 
     def say(self, text):
         if self.first:
@@ -165,14 +166,14 @@ class Run:
         if not resuming:  # the checkpoint first: killed from here on, the folder must not pass for the old run
             for name in ("checkpoint.pt", "log.csv"):
                 remove(self.folder / name)
-        settings.write(self.folder / "config.json", self.config, self.origin, self.dataset.about)
+        record.write(self.folder / "config.json", self.config, self.origin, self.dataset.about)
         where = f"{self.config.precision} on {self.config.device}, {place(self.ranks)[1]} processes"
         self.say(f"{self.dataset.about}; {where}, {self.steps_per_epoch} steps an epoch")
         if not resuming:
             self.measure_untrained()
 
     def measure_untrained(self):
-        report.gallery(self.dataset.train, self.config, self.folder / "gallery.png", self.dataset.source)
+        draw_run(self.dataset.train, self.config, self.folder / "gallery.png", self.dataset.source)
         found = evaluate_untrained(self.method.encoder, self.dataset, self.config)
         self.progress.random_knn = found["knn"]
         self.write_row(found)
@@ -181,8 +182,8 @@ class Run:
     def finish(self):
         """Writes the plot; the log's last evaluated row and `random_knn`."""
         rows = log.read(self.folder / "log.csv")
-        caption = report.subtitle(self.config, self.dataset.about)
-        report.plot({self.config.variant: rows}, self.folder / "plot.png", caption)
+        caption = record.subtitle(self.config, self.dataset.about)
+        plot({self.config.variant: rows}, self.folder / "plot.png", caption)
         last = [row for row in rows if "knn" in row][-1]
         untrained = f"random initialisation {self.progress.random_knn:.1f} %"
         if self.progress.collapsed:
@@ -208,11 +209,11 @@ class Run:
 
     def restore(self, state):
         path = self.folder / "checkpoint.pt"
-        with checkpoint.one_line(path):
-            settings.refuse_other(self.config, state["config"], path)
+        with checkpoint.reading(path):
+            checkpoint.refuse_other_settings(self.config, state["config"], path)
             progress = Progress(**state["progress"])
             if progress.data_crc != self.progress.data_crc:
-                raise TrainerError(f"{path} was made with other images or labels; {INSTEAD}")
+                raise TrainerError(f"{path} was made with other images or labels; {checkpoint.INSTEAD}")
             self.learner.restore(state, path)
         epoch_start = progress.step - progress.step % self.steps_per_epoch
         if self.first:

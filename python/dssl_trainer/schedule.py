@@ -1,4 +1,4 @@
-"""Learning rates."""
+"""What moves with the steps: the learning rate, and the momentum of a slow network."""
 
 import math
 
@@ -20,3 +20,10 @@ def learning_rate(config, step, steps_per_epoch):
         return config.lr * ramp
     cosine = 0.5 * (1 + math.cos(math.pi * (position - warmup) / (total - warmup)))
     return config.lr * (config.lr_end + (1 - config.lr_end) * cosine)
+
+
+def ema_momentum(config, step, last_step):
+    """tau of step 0, 1, ..: constant, or BYOL's 1 - (1 - tau0) (cos(pi k / K) + 1) / 2, which ends at 1."""
+    if config.ema_schedule == "constant":
+        return config.ema
+    return 1 - (1 - config.ema) * (math.cos(math.pi * step / last_step) + 1) / 2

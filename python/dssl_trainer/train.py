@@ -7,7 +7,7 @@ from .data import load
 from .device import deterministic, resolve, threads
 from .distributed import largest, place, process_group
 from .interruption import Interrupted, interruption
-from .report import subtitle
+from .record import subtitle
 from .run import Run
 
 
@@ -15,7 +15,7 @@ def train(config, dataset=None, origin=None):
     """Trains to the last epoch or max_steps; returns the log's last evaluated row and `random_knn`, in other
     processes than the first None.
 
-    Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out. origin: see settings.py.
+    Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out. origin: see record.py.
     Raises TrainerError for what the user can put right, Interrupted after Ctrl-C or SIGTERM."""
     config = resolve(config)
     with process_group(config.device) as ranks:

@@ -18,9 +18,9 @@ from dssl_ops import barlow_twins, directional_loss
 
 from ..encoders import fan_in_init, new_encoder
 from ..heads import projector
+from ..variants import directed, edge_weights, pairs
 from .passes import in_groups
 from .result import Result
-from .terms import directed, edge_weights, pairs
 
 
 class BarlowTwins(nn.Module):
@@ -48,7 +48,7 @@ def barlow(config, ranks=None):
     """The method that the settings describe, freshly initialised."""
     encoder = new_encoder(config)
     head = projector(encoder.width, config.projector, config.projector_norm, bias=False)
-    terms = pairs(config, undirected=1), directed(config)
+    terms = pairs(config), directed(config)
     method = BarlowTwins(encoder, head, config.lambd, config.barlow_scale, *terms, config.bn_splits, ranks)
     if config.fan_in_init:
         fan_in_init(method)

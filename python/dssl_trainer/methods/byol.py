@@ -16,12 +16,12 @@ from torch import nn
 
 from dssl_ops import directional_loss
 
-from ..ema import follow, slow_copy
 from ..encoders import fan_in_init, new_encoder
 from ..heads import predictor, projector
+from ..variants import edge_weights, graph
+from .ema import follow, slow_copy
 from .passes import in_groups
 from .result import Result
-from .terms import edge_weights, graph
 
 
 class BYOL(nn.Module):

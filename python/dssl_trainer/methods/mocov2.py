@@ -19,12 +19,12 @@ from torch import nn
 
 from dssl_ops import KeyQueue, ViewGraph, directional_loss, info_nce
 
-from ..ema import follow, slow_copy
 from ..encoders import fan_in_init, new_encoder
 from ..heads import projector
+from ..variants import directed, edge_weights, pairs
+from .ema import follow, slow_copy
 from .passes import gathered, in_groups, shuffled
 from .result import Result
-from .terms import directed, edge_weights, pairs
 
 
 class MoCoV2(nn.Module):
@@ -77,7 +77,7 @@ def mocov2(config, ranks=None):
         fan_in_init(nn.ModuleList([encoder, head]))
     queue = KeyQueue(config.queue, config.projector[-1])
     ways = 2 if config.symmetric else 1
-    terms = tuple((a, b, w) for i, j, w in pairs(config, undirected=1) for a, b in ((i, j), (j, i))[:ways])
+    terms = tuple((a, b, w) for i, j, w in pairs(config) for a, b in ((i, j), (j, i))[:ways])
     # The key's side is v': without `symmetric` only v^' has a key to learn from. A term counts 1, as InfoNCE does.
     edges = ((i, j, 2 * w) for i, j, w in directed(config).edges if config.symmetric or i in (1, 3))
     graphs = terms, ViewGraph(tuple(edges))

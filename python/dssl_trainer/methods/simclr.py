@@ -16,9 +16,9 @@ from dssl_ops import directional_loss, nt_xent
 
 from ..encoders import fan_in_init, new_encoder
 from ..heads import projector
+from ..variants import directed, edge_weights, pairs
 from .passes import in_groups
 from .result import Result
-from .terms import directed, edge_weights, pairs
 
 
 class SimCLR(nn.Module):
@@ -43,7 +43,7 @@ def simclr(config, ranks=None):
     """The method that the settings describe, freshly initialised."""
     encoder = new_encoder(config)
     head = projector(encoder.width, config.projector, config.projector_norm, bias=False)
-    terms = pairs(config, undirected=1), directed(config)
+    terms = pairs(config), directed(config)
     method = SimCLR(encoder, head, config.temperature, *terms, config.bn_splits, ranks)
     if config.fan_in_init:
         fan_in_init(method)

@@ -15,9 +15,9 @@ from dssl_ops import directional_loss
 
 from ..encoders import fan_in_init, new_encoder
 from ..heads import predictor, projector
+from ..variants import edge_weights, graph
 from .passes import in_groups
 from .result import Result
-from .terms import edge_weights, graph
 
 
 class SimSiam(nn.Module):

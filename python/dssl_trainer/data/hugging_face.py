@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from .cifar import one_line
-from .config import TrainerError
+from ..errors import TrainerError, one_line
 
 IMAGE, LABEL = ("image", "img"), ("label", "labels", "fine_label")
 TEST = ("test", "validation", "valid")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .config import TrainerError
+from ..errors import TrainerError
 
 METRICS = ("AP", "AP50", "AP75")  # the first three of COCOeval's, in its order
 

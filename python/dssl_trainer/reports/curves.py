@@ -1,19 +1,13 @@
-"""Pictures: the curves of one or several runs, and a gallery of views."""
+"""The curves of one or several runs."""
 
-import re
 import textwrap
 
-import torch
 from matplotlib.figure import Figure
 
-from dssl_ops import augment
-
-from .config import TrainerError
+from ..variants import LABELS
 from .page import escape, write
-from .views import heavy_policy, view_maker, view_names
 
 COLORS = {"baseline": "#4477aa", "heavy": "#cc6677", "dssl": "#228833", "soft": "#aa3377"}
-LABELS = {"baseline": "baseline", "heavy": "w/ T-hat", "dssl": "DSSL", "soft": "soft DSSL"}
 PALETTE = ("#4477aa", "#cc6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#bbbbbb", "#222222")
 PANELS = (  # title, and the columns of log.csv that it shows with their line styles
     ("loss", {"loss": "-"}),
@@ -22,15 +16,6 @@ PANELS = (  # title, and the columns of log.csv that it shows with their line st
     ("std of backbone features (1: isotropic, 0: collapsed)", {"std": "-"}),
     ("cosine: standard views -, standard-heavy --, heavy :", {"sv_sv": "-", "sv_hv": "--", "hv_hv": ":"}),
 )
-
-
-def subtitle(config, about):
-    """What a figure may never be without: scale, seed, epochs, op set, data (a line about them)."""
-    sets = sorted(set(re.findall(r"op_set='(\w+)'", repr(heavy_policy(config)))))
-    heavy = f"{config.heavy}{' of ' * bool(sets)}{' and '.join(sets)}"
-    steps = f", at most {config.max_steps} steps" if config.max_steps else ""
-    run = f"{config.method}-{config.dataset}, scale {config.scale}, seed {config.seed}, {config.epochs} epochs"
-    return f"{run}{steps}, heavy: {heavy}; {about}"
 
 
 def plot(runs, path, caption):
@@ -73,43 +58,3 @@ def draw_marks(axis, runs):
             axis.axhline(rows[0]["knn"], color="grey", linestyle=":", label=label)
     if alarms := [(row["epoch"], row["knn"]) for rows in runs.values() for row in rows if row.get("alarm")]:
         axis.plot(*zip(*alarms, strict=True), "kx", markersize=9, label="collapse alarm")
-
-
-def gallery(images, config, path, source, rows=6):
-    """The first image of each of `rows` classes and its four views, as epoch 0 makes them, with the steps drawn."""
-    ids = torch.stack([(images.labels == label).nonzero()[0, 0] for label in images.labels.unique()[:rows]])
-    pixels, maker, names = images.batch(ids), view_maker(config, normalized=False), view_names(config)
-    try:
-        program = maker.sample(pixels, seed=config.seed, epoch=0, sample_ids=ids)
-        views = augment(pixels, program)
-    except (TypeError, ValueError, RuntimeError) as error:  # such as a grid larger than the side
-        raise TrainerError(str(error)) from None
-    figure = Figure(figsize=(9, 2.1 * len(ids) + 0.5), layout="constrained")
-    axes = figure.subplots(len(ids), 1 + len(names), squeeze=False)
-    for row in range(len(ids)):
-        show_image(axes[row, 0], pixels[row], "")
-        for k, caption in captions(program.steps(row)).items():
-            show_image(axes[row, k + 1], views[k][row], caption)
-    for axis, name in zip(axes[0], ("image", *names), strict=True):
-        axis.set_title(name, fontsize=11)
-    figure.suptitle(f"{LABELS[config.variant]}: views of {source}", fontsize=8)
-    write(figure, path)
-
-
-def show_image(axis, image, caption):
-    axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-    axis.set(xticks=[], yticks=[])
-    axis.set_xlabel(textwrap.fill(caption, 30), fontsize=7)
-
-
-def captions(steps):
-    """{view: the steps since the image or the view that it continues}, in words."""
-    words, found = [], {}
-    for name, values in steps:
-        if name == "Emit":
-            found[int(values[0])] = ", ".join(words)
-        if name in ("Emit", "Source"):
-            words = []
-        else:
-            words.append(f"{name} {values[0]:.3g}" if len(values) in (1, 2) else name)
-    return found

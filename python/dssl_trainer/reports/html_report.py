@@ -9,12 +9,13 @@ import html
 import io
 import json
 
-from .config import as_dict, show
-from .experiments import EXPERIMENTS
-from .files import replacing
-from .folder import read_record
-from .presets import PRESETS
-from .report import LABELS, curves, subtitle
+from ..atomic import replacing
+from ..config import as_dict, show
+from ..experiments import EXPERIMENTS
+from ..presets import PRESETS
+from ..record import read_record, subtitle
+from ..variants import LABELS
+from .curves import curves
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #20252b; max-width: 1150px; margin: 2em auto; padding: 0 1em }
@@ -134,9 +135,8 @@ def gallery(path):
 
 
 def settings(record):
-    kept = json.loads((record.folder / "config.json").read_text())
     about = {spec.name: spec.metadata["about"] for spec in dataclasses.fields(record.config)}
-    rows = [(name, show(value) or "(none)", kept["origin"].get(name, ""), about[name])
+    rows = [(name, show(value) or "(none)", record.origin.get(name, ""), about[name])
             for name, value in as_dict(record.config).items()]  # fmt: skip
-    versions = ", ".join(f"{name} {version}" for name, version in kept["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return table(("setting", "value", "origin", "what it is"), rows) + f"<footer>{text(versions)}</footer>"

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import torch
 
-from .config import TrainerError
+from ..errors import TrainerError, one_line
 
 TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 TEST = ("test_batch",)
@@ -64,10 +64,6 @@ def class_names(path):
         return tuple(name.decode() for name in unpickle(path)[b"label_names"])
     except Exception as error:  # as above
         raise TrainerError(f"data: {path} holds no class names: {one_line(error)}") from None
-
-
-def one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def unpickle(path):

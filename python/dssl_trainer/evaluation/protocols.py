@@ -5,16 +5,17 @@ import json
 
 import torch
 
-from . import linear, log
-from .config import TrainerError
-from .data import load
-from .device import deterministic, memory_format, threads
-from .encoders import new_encoder
-from .evaluate import evaluate, features
-from .files import replacing
-from .folder import open_run
-from .report import subtitle
-from .settings import commit, installed_version
+from .. import log
+from ..atomic import replacing
+from ..data import load
+from ..device import deterministic, memory_format, threads
+from ..encoders import new_encoder
+from ..errors import TrainerError
+from ..record import commit, installed_version, subtitle
+from ..trained import open_run
+from . import linear
+from .fast_linear import fast_linear
+from .features import evaluate, features
 
 
 def evaluate_run(place, protocols=("knn", "fast"), data=None, device="auto", epochs=None, seed=None):
@@ -78,7 +79,7 @@ def fast(run, dataset, _):
     labels = [part.labels.to(bank.device) for part in (dataset.train, dataset.test)]
     if not (bank.isfinite().all() and queries.isfinite().all()):
         raise TrainerError(f"the features of {run.path} are not finite")
-    top1, decay = linear.fast_linear(bank, labels[0], queries, labels[1], len(dataset.classes))
+    top1, decay = fast_linear(bank, labels[0], queries, labels[1], len(dataset.classes))
     about = "logistic regression by L-BFGS on cached features of unaugmented images"
     return {"about": about, "top1": top1, "about_top1": "all test images; nothing chosen on them", "decay": decay}
 

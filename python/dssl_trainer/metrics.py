@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from .views import has_heavy_copies, is_heavy
+from .variants import has_heavy_copies, heavy_views
 
 PAIRS = ((0, 1), (2, 3))
 
@@ -23,13 +23,6 @@ class Meter:
         return self.data_seconds / max(self.seconds, 1e-9)
 
 
-def heavy_views(config):
-    """Numbers of the views that are heavy."""
-    if has_heavy_copies(config):
-        return (2, 3)
-    return tuple(k for k in range(4) if config.variant == "heavy" and is_heavy(config, k))
-
-
 def cosines(z, config):
     """Mean cosine of projections of two views of an image: sv_sv of standard, hv_hv of heavy views, sv_hv between.
 
@@ -47,7 +40,7 @@ def cosines(z, config):
 
 def constant_share(views, config):
     """Share of the heavy views, of all views where none is heavy, that hold one colour only."""
-    chosen = [views[k] for k in heavy_views(config) or range(len(views)) if k < len(views)]
+    chosen = [views[k] for k in heavy_views(config) or range(len(views))]
     constant = [(view.amax((2, 3)) == view.amin((2, 3))).all(1) for view in chosen]
     return torch.cat(constant).float().mean().item()
 

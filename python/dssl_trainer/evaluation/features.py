@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from .config import TrainerError
-from .data import subset
-from .device import autocast, to_device
-from .diagnostics import feature_std, rankme, with_data_statistics
+from ..data.dataset import subset
+from ..data.views import normalized
+from ..device import autocast, to_device
+from ..errors import TrainerError
+from .collapse import feature_std, rankme, with_data_statistics
 from .knn import knn_accuracy
-from .views import normalized
 
 BATCH = 512
 

@@ -1,39 +1,16 @@
-"""The views of each variant, made by dssl_ops from a uint8 batch.
-
-Four views, the order that the graphs of methods/terms.py count in:
-baseline: v1, v1', v2, v2', all standard. heavy (w/ T-hat): the same, each followed by the heavy policy, or with
-`heavy_views` sh the second of each pair only. dssl, soft and heavy with `heavy_views` all: v, v', and v^, v^' that
-continue from v and v'. SimCLR, MoCo and Barlow Twins take one pair, v and v', where no view is directed.
-"""
+"""The views of an image, made by dssl_ops from a uint8 batch, in the order of variants.py."""
 
 import torch
 
 from dssl_ops.transforms import Compose, DirectedViews, MultiView, Normalize, RandomResizedCrop, StandardView, policy
 
-from .config import TrainerError
+from ..errors import TrainerError
+from ..variants import has_heavy_copies, heavy_views, view_names
 
 STATISTICS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-TWO_PAIRS = ("simsiam", "byol")  # as many predictions in every variant (Sec. 4.1)
-
-
-def has_heavy_copies(config):
-    """Whether views 2 and 3 are made from views 0 and 1 by the heavy policy."""
-    return config.variant in ("dssl", "soft") or (config.variant == "heavy" and config.heavy_views == "all")
-
-
-def view_names(config):
-    if has_heavy_copies(config):
-        return ("v", "v'", "v^", "v^'")
-    names = ("v1", "v1'", "v2", "v2'") if config.method in TWO_PAIRS else ("v", "v'")
-    heavy = config.variant == "heavy"
-    return tuple(f"t^({name})" if heavy and is_heavy(config, k) else name for k, name in enumerate(names))
-
-
-def is_heavy(config, view):
-    return config.heavy_views == "hh" or view % 2 == 1
 
 
 def standard_view(config, side):
@@ -57,9 +34,7 @@ def transform(config, norm):
         whole = RandomResizedCrop(config.image_size, (1.0, 1.0), (1.0, 1.0), config.interpolation)
         start = standard if config.heavy_from == "crop" else (whole, whole)
         return MultiView((*standard, *(Compose((first, heavy)) for first in start)), 4, norm)
-    views = standard
-    if config.variant == "heavy":
-        views = tuple(Compose((t, heavy)) if is_heavy(config, side) else t for side, t in enumerate(standard))
+    views = tuple(Compose((t, heavy)) if side in heavy_views(config) else t for side, t in enumerate(standard))
     return MultiView(views, len(view_names(config)), norm)
 
 

@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .config import TrainerError
-from .files import replacing
+from ..atomic import replacing
+from ..errors import TrainerError
 
 BLUE, ORANGE, RED, GREY = "#2f6db3", "#d9822b", "#c0392b", "#9aa0a6"
 INK, PALE = "#20252b", "#5f6670"

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dssl_ops import augment
 
-from .device import memory_format, to_device
-from .distributed import place
+from ..device import memory_format, to_device
+from ..distributed import place
 from .severity import severity
 from .views import view_maker
 

@@ -1,16 +1,22 @@
-"""`dssl views`: what a policy does, step by step and view by view, or what single operations do by magnitude."""
+"""What augmentation does, as pictures: a policy step by step and single operations by magnitude (`dssl views`), and the
+views that a run trains on (its gallery.png)."""
 
 import itertools
 import re
+
+import torch
 
 from dssl_ops import ImageFiles, Program, augment, image_op
 from dssl_ops.op_sets import OP_SETS
 from dssl_ops.transforms import DirectedViews, RandAugment, StandardView, policy
 
-from .config import TrainerError
+from ..data.views import view_maker
+from ..errors import TrainerError
+from ..record import subtitle
+from ..variants import LABELS, heavy_views, view_names
 from .page import BLUE, GREY, ORANGE, RED, Panel, save
 from .scene import scene
-from .steps import told
+from .words import told
 
 MAGNITUDES = (0, 1, 5, 9, 15, 20, 25, 30)
 LARGEST = 224  # side of the picture that operations are shown on
@@ -95,6 +101,40 @@ def after(picture, step):
     name, values = step
     size = values[4:6] if name == "ResizedCrop" else picture.shape[1:]
     return augment(picture[None], Program.from_steps([[step]], size))[0, 0]
+
+
+# ---- the views of a run
+
+
+def draw_run(images, config, path, source, rows=6):
+    """The first image of each of `rows` classes and its views, as epoch 0 makes them."""
+    ids = torch.stack([(images.labels == label).nonzero()[0, 0] for label in images.labels.unique()[:rows]])
+    pixels, maker = images.batch(ids), view_maker(config, normalized=False)
+    try:
+        program = maker.sample(pixels, seed=config.seed, epoch=0, sample_ids=ids)
+        views = augment(pixels, program)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as a grid larger than the side
+        raise TrainerError(str(error)) from None
+    groups = []
+    for row, image in enumerate(pixels):
+        words = captions(program.steps(row))
+        lane = [Panel(view[row], name, words[k], RED if k in heavy_views(config) else (BLUE, ORANGE)[k % 2])
+                for k, (name, view) in enumerate(zip(view_names(config), views))]  # fmt: skip
+        groups.append([[Panel(image, "image", ""), *lane]])
+    save(path, groups, f"{LABELS[config.variant]}: views of epoch 0", subtitle(config, source), arrows=False)
+
+
+def captions(steps):
+    """{view: the steps since the image or the view that it continues}, in words."""
+    words, found = [], {}
+    for name, values in steps:
+        if name == "Emit":
+            found[int(values[0])] = "\n".join(words)
+        if name in ("Emit", "Source"):
+            words = []
+        else:
+            words.append(told(name, values))
+    return found
 
 
 # ---- operations

@@ -1,25 +1,16 @@
-"""Data sets: whole ones as uint8 tensors in memory, or files that are decoded when they are asked for (ImageNet).
-
-`data` is the word 'drawn', hf:NAME (Hugging Face), or a path in one of the layouts of LAYOUTS (config.py); with
-`download`, torchvision fetches the CIFAR-10 python batches into it first.
-"""
+"""Data sets: whole ones as uint8 tensors in memory, or files that are decoded when they are asked for (ImageNet)."""
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from . import cifar, hugging_face
-from .bar import bar
-from .config import TrainerError
-from .drawn import CLASSES, draw
-from .trees import decode_one, open_split, same_size
-
-EXPECTED = "train/ and test/ folders, a zip of both, train.zip and test.zip, or the CIFAR-10 python batches"
+from ..bar import bar
+from ..errors import TrainerError
+from .image_folder import decode_one, same_size
 
 
 @dataclass(frozen=True)
@@ -105,46 +96,6 @@ class Dataset:
         return f"{self.source}: {sizes}, {len(self.classes)} classes"
 
 
-def load(config):
-    """The data set that the settings name; TrainerError where it is missing, unknown, damaged or of another size."""
-    dataset = read(config)
-    for name, part in (("train", dataset.train), ("test", dataset.test)):
-        side = config.image_size
-        if config.dataset == "cifar10" and part.sides != f"{side}x{side}":
-            raise TrainerError(f"data: {name} images are {part.sides}, but image_size is {side}")
-    return dataset
-
-
-def read(config):
-    if config.data == "drawn":
-        return drawn_dataset(config.limit_train or 5000, config.limit_test or 1000)
-    if config.data.startswith("hf:"):
-        return take(config, *hugging_face.find(config.data[3:]))
-    place = Path(config.data).expanduser()
-    if config.download:
-        cifar.download(place)
-    if not place.exists():
-        raise TrainerError(f"data: no folder {place}")
-    limits = (config.limit_train, config.limit_test)
-    if (batches := cifar.find(place)) is not None:
-        return read_batches(batches, limits)
-    return read_trees(config, place)
-
-
-def read_batches(folder, limits):
-    *parts, names = cifar.read(folder)
-    chosen = [torch.from_numpy(subset(len(labels), limit)) for (_, labels), limit in zip(parts, limits, strict=True)]
-    train, test = (Images(pixels[ids], labels[ids]) for (pixels, labels), ids in zip(parts, chosen, strict=True))
-    return Dataset(train, test, names, f"CIFAR-10 python batches in {folder}")
-
-
-def drawn_dataset(train, test):
-    """Synthetic images: train and test differ in every draw."""
-    pixels, labels = draw(train + test, seed=0)
-    parts = Images(pixels[:train], labels[:train]), Images(pixels[train:], labels[train:])
-    return Dataset(*parts, CLASSES, "synthetic images drawn by this package")
-
-
 def subset(count, limit):
     """Indices of the fixed random subset of `limit` out of `count`; the same for every seed."""
     if not limit or limit >= count:
@@ -152,17 +103,7 @@ def subset(count, limit):
     return np.sort(np.random.default_rng(0).permutation(count)[:limit])
 
 
-def read_trees(config, place):
-    splits = [open_split(place, ("train",)), open_split(place, ("test", "val"))]
-    if None in splits:
-        raise TrainerError(
-            f"data: {place} holds no {'train' if splits[0] is None else 'test'} images; expected {EXPECTED}"
-        )
-    kind = "zipped image folders" if splits[0][0].archive else "image folders"
-    return take(config, splits, sorted({member.class_name for member in splits[0]}), f"{kind} in {place}")
-
-
-def take(config, splits, classes, source):
+def from_members(config, splits, classes, source):
     """The data set of members found: decoded now, or for ImageNet when asked for."""
     strangers = {member.class_name for member in splits[1]} - set(classes)
     if strangers:

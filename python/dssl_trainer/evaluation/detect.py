@@ -17,16 +17,16 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from . import checkpoint
-from .bar import bar
+from .. import checkpoint
+from ..atomic import replacing
+from ..bar import bar
+from ..data.views import normalize
+from ..errors import TrainerError
+from ..export import refuse_other_stems
+from ..interruption import Interrupted, interruption
+from ..record import commit
+from ..trained import open_run
 from .coco import Split, detections, metrics
-from .config import TrainerError
-from .export import refuse_other_stems
-from .files import replacing
-from .folder import open_run
-from .interruption import Interrupted, interruption
-from .settings import commit
-from .views import normalize
 
 TABLE5 = {  # AP50, AP, AP75 of boxes, then of masks; COCO 2017 val, R50-FPN 1x
     "ImageNet, supervised": (59.2, 37.7, 40.9, 55.8, 33.9, 35.8),
@@ -170,7 +170,7 @@ def restore(model, optimizer, recipe, run, path):
     """The iteration to go on from, 0 without a checkpoint."""
     if not path.exists():
         return 0
-    with checkpoint.one_line(path):
+    with checkpoint.reading(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
         kept, own = state["identity"], identity(recipe, run)
         if changed := [name for name in own if own[name] != kept.get(name)]:

@@ -1,8 +1,4 @@
-"""Linear classifiers on frozen features, and the supervised network that they are compared with.
-
-`train_classifier` is one loop for all protocols that see augmented images; `fit_lbfgs` solves the convex problem on
-cached features.
-"""
+"""Linear classifiers on a frozen encoder by SGD, and the supervised network that they are compared with: one loop."""
 
 import math
 from dataclasses import dataclass
@@ -14,13 +10,13 @@ from torch import nn
 from dssl_ops import image_op
 from dssl_ops.transforms import Compose, HorizontalFlip, MultiView, RandomResizedCrop
 
-from .bar import bar
-from .config import TrainerError
-from .data import Images
-from .device import autocast, to_device
-from .loader import image_order
-from .optimizers import LARS
-from .views import normalize, normalized
+from ..bar import bar
+from ..data.dataset import Images
+from ..data.loader import image_order
+from ..data.views import normalize, normalized
+from ..device import autocast, to_device
+from ..errors import TrainerError
+from ..optimizers import LARS
 
 TEST_BATCH = 256  # of the authors' test loader, which drops what does not fill a batch
 
@@ -170,49 +166,3 @@ def centred(images, ids, config, protocol):
     edge = (larger - side) // 2
     resized = image_op(pixels, "ResizedCrop", (0, 0, *pixels.shape[2:]), (larger, larger), protocol.interpolation)
     return resized[..., edge : edge + side, edge : edge + side].contiguous()
-
-
-# ---- the fast protocol
-
-DECAYS = tuple(10.0**k for k in range(-6, 1))
-HELD_OUT = 0.1
-
-
-def fit_lbfgs(features, labels, classes, decay, weight=None, iterations=200):
-    """(classes, d + 1) minimising mean cross entropy + decay / 2 * |weight without bias|^2: convex, so no rate to tune.
-
-    features: (N, d) float32; weight: where to start."""
-    ones = features.new_ones(len(features), 1)
-    x = torch.cat([features, ones], 1)
-    weight = features.new_zeros(classes, x.shape[1]) if weight is None else weight.clone()
-    weight.requires_grad_(True)
-    optimizer = torch.optim.LBFGS([weight], 1.0, iterations, tolerance_grad=1e-6, tolerance_change=1e-10,
-                                  line_search_fn="strong_wolfe")  # fmt: skip
-
-    def objective():
-        optimizer.zero_grad()
-        loss = F.cross_entropy(x @ weight.T, labels) + 0.5 * decay * weight[:, :-1].square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(objective)
-    return weight.detach()
-
-
-def predict(weight, features):
-    return (features @ weight[:, :-1].T + weight[:, -1]).argmax(1)
-
-
-def fast_linear(bank, bank_labels, queries, query_labels, classes):
-    """(top-1 in percent of the queries, decay): standardised features; the decay is chosen on a tenth of the bank."""
-    mean, std = bank.mean(0), bank.std(0).clamp_min(1e-6)
-    bank, queries = (bank - mean) / std, (queries - mean) / std
-    order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0)).to(bank.device)
-    held, kept = order.tensor_split([max(1, int(HELD_OUT * len(bank)))])
-    found, weight = {}, None
-    for decay in bar(sorted(DECAYS, reverse=True), desc="L-BFGS", unit="fit", leave=False):
-        weight = fit_lbfgs(bank[kept], bank_labels[kept], classes, decay, weight)  # from the stronger decay's solution
-        found[decay] = (predict(weight, bank[held]) == bank_labels[held]).double().mean().item()
-    decay = max(found, key=found.get)  # of equals the strongest
-    weight = fit_lbfgs(bank, bank_labels, classes, decay)
-    return 100 * (predict(weight, queries) == query_labels).double().mean().item(), decay
