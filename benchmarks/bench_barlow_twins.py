@@ -1,23 +1,30 @@
-"""Barlow Twins, N = 512: ours against eager and torch.compile, both through C.
+"""Barlow Twins, N = 512: ours against eager and torch.compile, both through C."""
 
-python -m benchmarks.bench_barlow_twins [--quick] [D ...]        all of it: about two minutes on two idle cores
-"""
+from functools import partial
 
 import torch
 
-from benchmarks.harness import compare_and_time, sizes
 from dssl_ops import barlow_twins, barlow_twins_reference
 
-ROWS, WIDTHS = 512, [128, 2048, 8192]
+from .harness import Case, Peer, compiled, loss
+
+ROWS = 512
 
 
-def views(width):
-    return [torch.randn(ROWS, width, requires_grad=True) for _ in range(2)]
+def views(width, device):
+    return [torch.randn(ROWS, width, device=device, requires_grad=True) for _ in range(2)]
 
 
-if __name__ == "__main__":
-    barlow_twins(torch.ones(2, 2), torch.ones(2, 2))  # builds
-    compiled = torch.compile(barlow_twins_reference)
-    implementations = {"dssl_ops": barlow_twins, "eager": barlow_twins_reference, "compile": compiled}
-    for d in sizes(WIDTHS):
-        compare_and_time("barlow_twins", f"{ROWS}x{d}", lambda d=d: views(d), implementations, rounds=40)
+def cases(device, full):
+    peers = {
+        "dssl_ops": Peer(lambda: loss(barlow_twins), "dssl_ops"),
+        "eager": Peer(lambda: loss(barlow_twins_reference)),
+    }
+    peers["compile"] = Peer(compiled(barlow_twins_reference))
+    for width in (128, 2048, 8192) if full else (128, 2048):
+        yield Case(
+            "barlow_twins", "barlow_twins", f"{ROWS}x{width}", "float32", partial(views, width, device), peers,
+            mode="forward + backward", items=ROWS, moved=4 * ROWS * width * 4, tolerance=1e-4,
+            # C and its two products backward, or through rows two products of N x N and two of N x D
+            operations=min(6 * ROWS * width**2, 8 * ROWS**2 * width),
+        )  # fmt: skip

@@ -1,16 +1,16 @@
-"""DSSL's four terms at D = 2,048: ours against eager, torch.compile and lightly where installed.
+"""DSSL's four terms at D = 2,048: ours against eager, torch.compile and lightly.
 
-python -m benchmarks.bench_directional_loss [--quick] [B ...]        all of it: about a minute on two idle cores
-
-"copy" writes what the loss must write at least, a gradient for each of the four predictions: to memory as it comes, as
-every loss has to, and "copy, warm" to memory that was written before.
+"copy" writes what the loss must write at least, a gradient for each of the four predictions.
 """
+
+from functools import partial
 
 import torch
 from torch.nn import functional as F
 
-from benchmarks.harness import compare_and_time, sizes, version
 from dssl_ops import directional_loss
+
+from .harness import Case, Peer, compiled, loss, plain
 
 WIDTH, EDGES = 2048, ((0, 1), (1, 0), (2, 0), (3, 1))
 
@@ -24,30 +24,30 @@ def dense(*views):
     return -0.5 * sum((p[i] * t[j]).sum(1).mean() for i, j in EDGES)
 
 
-def implementations():
-    yield "dssl_ops", ours
-    yield "eager", dense
-    yield "compile", torch.compile(dense)
-    if found := version("lightly"):
-        from lightly.loss import NegativeCosineSimilarity
+def lightly():
+    from lightly.loss import NegativeCosineSimilarity
 
-        cosine = NegativeCosineSimilarity()
-        yield f"lightly {found}", lambda *v: 0.5 * sum(cosine(v[i], v[4 + j].detach()) for i, j in EDGES)
+    cosine = NegativeCosineSimilarity()
+    return loss(lambda *v: 0.5 * sum(cosine(v[i], v[4 + j].detach()) for i, j in EDGES))
 
 
-def views(rows, count=6):
+def copy(*views):
+    return torch.stack([view.detach() for view in views[:4]])
+
+
+def views(rows, device):
     """Four predictions, two targets."""
-    return [torch.randn(rows, WIDTH, requires_grad=count == 6 and i < 4) for i in range(count)]
+    return [torch.randn(rows, WIDTH, device=device, requires_grad=i < 4) for i in range(6)]
 
 
-if __name__ == "__main__":
-    directional_loss(torch.ones(4, 1, 2), torch.ones(2, 1, 2))  # builds
-    for b in sizes([64, 512]):
-        shape, rounds = f"4x{b}x{WIDTH}", 40
-        compare_and_time("directional_loss", shape, lambda b=b: views(b), dict(implementations()), rounds)
-        kept = torch.zeros(4, b, WIDTH)
-        copies = {
-            "copy": lambda *v: torch.stack(v),
-            "copy, warm": lambda *v, kept=kept: torch.stack(v, out=kept),
-        }
-        compare_and_time("directional_loss", shape, lambda b=b: views(b, count=4), copies, rounds)
+def cases(device, full):
+    peers = {"dssl_ops": Peer(lambda: loss(ours), "dssl_ops"), "eager": Peer(lambda: loss(dense))}
+    peers |= {"compile": Peer(compiled(dense)), "lightly": Peer(lightly, "lightly")}
+    peers["copy"] = Peer(lambda: plain(copy), equal=False)
+    for rows in (64, 256, 512, 1024, 4096) if full else (64, 512):
+        # predictions and targets in, gradients out: one reading would do for both passes
+        moved = (4 + 2 + 4) * rows * WIDTH * 4
+        yield Case(
+            "directional_loss", "directional_loss", f"4x{rows}x{WIDTH}", "float32", partial(views, rows, device), peers,
+            mode="forward + backward", items=rows, moved=moved, tolerance=1e-4,
+        )  # fmt: skip

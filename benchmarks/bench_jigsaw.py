@@ -1,14 +1,18 @@
-"""JigSaw with a 4 x 4 grid, a permutation per image: ours against one gather, slicing tile by tile and a plain copy.
-
-python -m benchmarks.bench_jigsaw
-"""
+"""JigSaw with a 4 x 4 grid, a permutation per image: ours against slicing tile by tile, one gather and a plain copy."""
 
 from functools import partial
 
 import torch
 
-from benchmarks.harness import compare_and_time
 from dssl_ops import jigsaw, jigsaw_reference
+
+from .harness import Case, Peer, loss
+
+BATCH = {32: 512, 224: 128}
+
+
+def ours(images, permutation):
+    return jigsaw(images, 4, permutation)
 
 
 def slicing(images, permutation):
@@ -22,16 +26,21 @@ def gather(images, permutation):
     return tiles.view(b, 4, 4, c, h // 4, w // 4).permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
 
 
-def make(side, dtype):
-    images = torch.randint(256, (128 if side > 64 else 512, 3, side, side), dtype=torch.uint8)
-    return [images.to(dtype), torch.rand(len(images), 16).argsort(1)]
+def copy(images, _):
+    return images.clone()
 
 
-if __name__ == "__main__":
-    implementations = {"dssl_ops": lambda x, p: jigsaw(x, 4, p), "slicing": slicing, "gather": gather}
-    for side in (32, 224):
-        for dtype in (torch.uint8, torch.float32):
-            inputs = partial(make, side, dtype)
-            shape = "x".join(map(str, inputs()[0].shape))
-            compare_and_time("jigsaw", shape, inputs, implementations, rounds=20, tolerance=0)
-            compare_and_time("jigsaw", shape, inputs, {"copy": lambda x, _: x.clone()}, rounds=20)
+def make(side, dtype, device):
+    images = torch.randint(256, (BATCH[side], 3, side, side), dtype=torch.uint8, device=device)
+    return [images.to(dtype), torch.rand(BATCH[side], 16, device=device).argsort(1)]
+
+
+def cases(device, full):
+    peers = {"dssl_ops": Peer(lambda: loss(ours), "dssl_ops"), "slicing": Peer(lambda: loss(slicing))}
+    peers |= {"gather": Peer(lambda: loss(gather)), "copy": Peer(lambda: loss(copy), equal=False)}
+    for side in BATCH:
+        for dtype in (torch.uint8, torch.float32) if full else (torch.uint8,):
+            name, shape = str(dtype).removeprefix("torch."), (BATCH[side], 3, side, side)
+            moved = 2 * BATCH[side] * 3 * side * side * dtype.itemsize
+            inputs = partial(make, side, dtype, device)
+            yield Case("jigsaw", "jigsaw", "x".join(map(str, shape)), name, inputs, peers, items=shape[0], moved=moved)

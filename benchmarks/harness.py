@@ -1,131 +1,185 @@
-"""Compares, then times, then appends rows to benchmarks/results/<room>.csv.
+"""Checks that all implementations of a case agree, times them in turns, and gives the rows.
 
-A row: op, impl (a peer with its version), shape, dtype; first_ms, the first call at that shape (it contains what
-torch.compile compiles, and not our JIT build, which is done before); median, 20th and 80th percentile in milliseconds,
-of forward plus backward where an input needs a gradient; rounds; threads; load, the machine's load average before the
-run (well above 0: others were working, and the row is a ratio at best); cpu, torch, commit, date. Inputs are fresh at
-every call, as in training. Implementations take turns, so that what disturbs one disturbs all. With --quick on the
-command line two rounds are run and shown, and no row is written.
+An implementation is timed warm, with inputs that rotate past the last-level cache; what disturbs one disturbs all,
+since they take turns: A B C A B C.
 """
 
 from __future__ import annotations
 
-import csv
-import datetime
-import importlib.metadata
+import itertools
+import math
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-RESULTS = Path(__file__).resolve().parent / "results"
-QUICK = "--quick" in sys.argv
-SECONDS = 20  # for the rounds of one comparison, of which there are three at least
-COLUMNS = [
-    "op", "impl", "shape", "dtype", "first_ms", "median_ms", "p20_ms", "p80_ms", "rounds",
-    "threads", "load", "cpu", "torch", "commit", "date",
-]  # fmt: skip
+from . import rows
+from .machine import Limits, Machine
+from .rows import quantiles, version
+
+MOST_SETS = 4096  # of inputs
 
 
-def compare_and_time(
-    room: str,
-    shape: str,
-    make: Callable[[], list[Tensor]],
-    implementations: dict[str, Callable],
-    rounds: int,
-    tolerance: float = 1e-4,
-) -> None:
-    """Each implementation maps the inputs to a loss; the first is ours. An implementation that differs is not timed.
-    `rounds`: at most so many."""
-    load = os.getloadavg()[0]
-    inputs = make()
-    dtype = str(inputs[0].dtype).removeprefix("torch.")
-    first, want = {}, None
-    for name, implementation in implementations.items():
-        first[name], *got = clocked(implementation, inputs)
-        want = want or got
-        check(f"{room} {shape}: {name}", (got[0], *got[1]), (want[0], *want[1]), tolerance)
-    times = in_turns(make, implementations, rounds)
-    for name, measured in times.items():
-        figures = [f"{figure:.3f}" for figure in (first[name], *percentiles(measured))]
-        append(room, [name, shape, dtype, *figures, len(measured), torch.get_num_threads(), f"{load:.1f}"])
+class Skip(Exception):
+    """Why a peer cannot take part."""
 
 
-def in_turns(make: Callable, implementations: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of every call."""
-    times, start = {name: [] for name in implementations}, time.perf_counter()
-    for done in range(2 if QUICK else rounds):
-        if done >= 3 and time.perf_counter() - start > SECONDS:
-            break
-        for name, implementation in implementations.items():
-            times[name].append(clocked(implementation, make())[0])
-    return times
+class Peer(NamedTuple):
+    """build() gives bind, or raises ImportError or Skip; bind(*inputs) gives the call without arguments that is timed.
+
+    What bind does is not timed. package: whose version the row carries. equal: whether the call's result, a tuple of
+    tensors, must equal the reference's. one_core: works image by image in Python, on one core; a user would run one
+    process a core. Such a peer is timed with one thread, and its row says so."""
+
+    build: Callable
+    package: str = "torch"
+    equal: bool = True
+    one_core: bool = False
 
 
-def clocked(implementation: Callable, inputs: list[Tensor]) -> tuple[float, Tensor, list[Tensor]]:
-    start = time.perf_counter()
-    loss, gradients = differentiate(implementation, inputs)
-    return (time.perf_counter() - start) * 1e3, loss, gradients
+class Effort(NamedTuple):
+    """At most `rounds` of an implementation, fewer (but `least`) after `seconds`."""
+
+    rounds: int
+    seconds: float
+    least: int = 3
 
 
-def percentiles(measured: list[float]) -> list[float]:
-    return torch.tensor(measured).quantile(torch.tensor([0.5, 0.2, 0.8])).tolist()
+@dataclass
+class Case:
+    """What is compared in turns. `peers`: by name, ours ("dssl_ops") first, then the reference."""
+
+    room: str
+    op: str
+    shape: str
+    dtype: str
+    make: Callable[[], list]  # fresh inputs
+    peers: dict[str, Peer]
+    mode: str = "forward"
+    items: int = 1
+    moved: float = 0  # bytes that a call must read and write at least
+    operations: float = 0
+    tolerance: float = 0
+    verify: Callable[[], None] = field(default=lambda: None)  # where results cannot be compared: raises SystemExit
+
+    @property
+    def title(self):
+        return f"{self.op} {self.shape} {self.dtype}"
+
+    def key(self, device):
+        """As rows.case_of gives it."""
+        return (self.op, self.mode, self.shape, self.dtype, device)
+
+    def measure(self, machine: Machine, limits: Limits, effort: Effort, say=print) -> list[dict]:
+        """Rows, one an implementation. SystemExit where ours is wrong; a peer that is wrong is left out."""
+        load = os.getloadavg()[0]
+        self.verify()
+        calls, first = start(self, machine, rotation(self.make, machine.cache), say)
+        times = in_turns(self, machine, calls, effort)
+        peaks = {name: machine.peak(next(turn)) for name, turn in calls.items()}
+        return [self.row(name, machine, limits, load, first[name], times[name], peaks[name]) for name in times]
+
+    def row(self, name, machine, limits, load, first, measured, peak):
+        peer, median = self.peers[name], quantiles(measured)[0]
+        what = {"impl": name, "version": version(peer.package), "items": self.items, "load": load}
+        what |= dict(zip(rows.case_columns(), self.key(machine.device)))
+        what |= {"threads": 1 if peer.one_core else machine.threads, "hardware": machine.hardware, "first_ms": first}
+        what |= {"peak_mb": peak, "of_limit": self.least(limits) / median or None, "rounds": len(measured)}
+        return rows.stamp(what, measured)
+
+    def least(self, limits):
+        """Milliseconds that the measured limits allow."""
+        return limits.milliseconds(self.moved, self.operations, self.dtype)
 
 
-def differentiate(implementation: Callable, inputs: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    result = implementation(*inputs)
+def loss(function):
+    """The bind of a function of tensors with a gradient: the call gives its value and gradients."""
+    return lambda *inputs: partial(differentiate, function, inputs)
+
+
+def differentiate(function, inputs):
+    result = function(*inputs)
     wanted = [x for x in inputs if x.requires_grad]
-    return result.detach(), list(torch.autograd.grad(result, wanted)) if wanted else []
+    return (result.detach(), *(torch.autograd.grad(result, wanted) if wanted else ()))
 
 
-def check(what: str, got, want, tolerance: float) -> None:
-    for x, y in zip(got, want):
-        error = float((x.double() - y.double()).norm() / y.double().norm().clamp_min(1e-30))
-        if not error <= tolerance:
-            raise SystemExit(f"{what} differs from ours by {error:.1e}; nothing is timed")
+def plain(function):
+    """The bind of any other function."""
+    return lambda *inputs: partial(function, *inputs)
 
 
-def append(room: str, figures: list) -> None:
-    row = [room, *figures, cpu(), torch.__version__, commit(), datetime.date.today().isoformat()]
-    print(*row[:9], sep="  ", flush=True)
-    if QUICK:
-        return
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{room}.csv"
-    new = not path.exists()
-    with open(path, "a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(COLUMNS)
-        writer.writerow(row)
+def compiled(function):
+    """A build: torch.compile, for the shapes of this case alone, nothing left of earlier ones."""
+
+    def build():
+        torch.compiler.reset()
+        return loss(torch.compile(function, dynamic=False))
+
+    return build
 
 
-def sizes(of_all: list[int]) -> list[int]:
-    """Those on the command line, by default all; with --quick the smaller half."""
-    named = [int(word) for word in sys.argv[1:] if word != "--quick"]
-    return named or (of_all[: (len(of_all) + 1) // 2] if QUICK else of_all)
+def rotation(make, cache):
+    """As many sets of inputs as together exceed twice the cache: none is found there when its turn comes again."""
+    first = make()
+    return [first, *(make() for _ in range(min(MOST_SETS, math.ceil(2 * cache / max(1, size(first)))) - 1))]
 
 
-def cpu() -> str:
-    with open("/proc/cpuinfo") as lines:
-        return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+def size(inputs):
+    tensors = [x for given in inputs for x in (given if isinstance(given, list) else [given])]
+    return sum(x.nbytes for x in tensors if torch.is_tensor(x))
 
 
-def commit() -> str:
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=RESULTS.parent
-    )
-    return answer.stdout.strip()
+def start(case, machine, sets, say):
+    """By name, an endless turn of calls, one an input set, and milliseconds of the first. They agree, or SystemExit."""
+    calls, first, wanted = {}, {}, None
+    for name, peer in case.peers.items():
+        torch.set_num_threads(1 if peer.one_core else machine.threads)
+        try:
+            version(peer.package)
+            bind = peer.build()
+            bound = [bind(*inputs) for inputs in sets]
+            first[name], result = machine.clock(bound[0])
+        except (ImportError, Skip) as reason:
+            if name == "dssl_ops":
+                raise
+            say(f"    {name} is skipped: {str(reason).splitlines()[0]}")
+            continue
+        if peer.equal:
+            wanted = wanted or result
+            error = difference(result, wanted)
+            if not error <= case.tolerance:
+                blame(case, name, error, say)
+                continue
+        calls[name] = itertools.cycle(bound[1:] + bound[:1])
+    return calls, first
 
 
-def version(package: str) -> str | None:
-    """None where it is not installed."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def blame(case, name, error, say):
+    """The second implementation is the reference: where it differs, ours is wrong."""
+    if name == list(case.peers)[1]:
+        raise SystemExit(f"{case.title}: ours differs from {name} by {error:.1e}; nothing is timed")
+    say(f"    {name} is skipped: it differs from ours by {error:.1e}")
+
+
+def difference(got, wanted):
+    """The largest relative distance (in the Euclidean norm) of a tensor of `got` from that of `wanted`."""
+    if len(got) != len(wanted):
+        return math.inf
+    pairs = [(x.double(), y.double()) for x, y in zip(got, wanted)]
+    return max(float((x - y).norm() / y.norm().clamp_min(1e-30)) for x, y in pairs)
+
+
+def in_turns(case, machine, calls, effort):
+    """Milliseconds of every call."""
+    times = {name: [] for name in calls}
+    for _ in range(effort.rounds):
+        for name, measured in times.items():
+            if len(measured) >= effort.least and sum(measured) > effort.seconds * 1e3:
+                continue
+            torch.set_num_threads(1 if case.peers[name].one_core else machine.threads)
+            measured.append(machine.clock(next(calls[name]))[0])
+    torch.set_num_threads(machine.threads)
+    return times
