@@ -218,7 +218,7 @@ def test_compiled_and_deterministic_steps_equal_plain_ones(tmp_path, monkeypatch
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_cells_of_tables_are_runs_that_can_be(name):
     cells = EXPERIMENTS[name]
-    assert len({(cell.recipe, tuple(sorted(cell.settings.items()))) for cell in cells}) == len(cells) > 2
+    assert len({(cell.recipe, tuple(sorted(cell.settings.items()))) for cell in cells}) == len(cells) > 1
     for cell in cells:
         for scale in ("small", "full"):
             config = cell.config(scale)

@@ -7,7 +7,7 @@ import sys
 
 from ..errors import TrainerError
 from ..interruption import Interrupted
-from . import demo, detect, evaluate, export, plot, show, train, views
+from . import demo, detect, evaluate, export, plot, reproduce, show, train, views
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +39,7 @@ def main(arguments=None):
 def parser():
     root = Parser("dssl", description="Directional self-supervised learning: reference trainer of dssl_ops.")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for command in (train, show, views, demo, evaluate, export, detect, plot):
+    for command in (train, show, views, demo, evaluate, export, detect, plot, reproduce):
         command.add(commands)
     return root
 

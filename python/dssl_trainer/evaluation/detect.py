@@ -22,19 +22,13 @@ from ..atomic import replacing
 from ..bar import bar
 from ..data.views import normalize
 from ..errors import TrainerError
+from ..experiments import TABLE5
 from ..export import refuse_other_stems
 from ..interruption import Interrupted, interruption
 from ..record import commit
 from ..trained import open_run
 from .coco import Split, detections, metrics
 
-TABLE5 = {  # AP50, AP, AP75 of boxes, then of masks; COCO 2017 val, R50-FPN 1x
-    "ImageNet, supervised": (59.2, 37.7, 40.9, 55.8, 33.9, 35.8),
-    "BYOL repro.": (56.9, 36.9, 40.2, 54.1, 34.0, 36.5),
-    "BYOL w/ DSSL": (57.8, 37.6, 40.8, 55.0, 34.6, 37.0),
-    "SimSiam repro.": (58.0, 37.7, 40.9, 55.0, 34.7, 37.1),
-    "SimSiam w/ DSSL": (58.2, 38.1, 41.5, 55.5, 35.1, 37.6),
-}
 COLUMNS = ("AP50", "AP", "AP75", "AP50_mask", "AP_mask", "AP75_mask")
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
@@ -182,7 +176,7 @@ def restore(model, optimizer, recipe, run, path):
 
 def table(result):
     """Our row above the paper's. None of theirs is comparable but with the same data, epochs and iterations."""
-    rows = {"this run": [result[name] for name in COLUMNS], **TABLE5}
+    rows = {"this run": [result[name] for name in COLUMNS], **{row.label: row.paper for row in TABLE5}}
     lines = [f"{'':24}" + "".join(f"{name:>11}" for name in COLUMNS)]
     lines += [f"{name:24}" + "".join(f"{number:11.1f}" for number in row) for name, row in rows.items()]
     return "\n".join([*lines, "rows below the first: the paper's Table 5 (ResNet-50, COCO 2017, 90,000 iterations)"])

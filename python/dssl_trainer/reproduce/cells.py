@@ -1,0 +1,175 @@
+"""The runs of an experiment: their names, their folders, and how far each has come.
+
+A run belongs to a cell by its settings and not by its folder's name: run folders of several machines are merged by
+copying them into one place. What a step does not depend on (paths, threads, device, ..) plays no part.
+"""
+
+import dataclasses
+import fnmatch
+import json
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import log
+from ..checkpoint import FREE
+from ..config import Config, as_dict, from_dict, override, show
+from ..errors import TrainerError
+from ..experiments import EXPERIMENTS, Cell
+from ..presets import PRESETS
+
+PROTOCOLS = {"small": ("knn", "fast"), "full": ("knn", "fast", "linear")}
+EQ6 = {"alpha", "beta", "gamma", "delta"}
+FIXED = {"data", "download", "out", "resume", "max_steps", "on_collapse", "seed", "variant"}  # not for --set
+
+
+class Job(NamedTuple):
+    """A cell with a seed: one run."""
+
+    cell: Cell
+    config: Config
+    name: str
+
+    @property
+    def key(self):
+        return key(self.config)
+
+
+class Kept(NamedTuple):
+    """What the folder of a run holds beside weights: rows of log.csv, {protocol: evaluation-<protocol>.json}."""
+
+    folder: Path
+    config: Config
+    about: str
+    rows: list
+    evaluations: dict
+
+    @property
+    def epoch(self):
+        return self.rows[-1]["epoch"] if self.rows else 0.0
+
+    @property
+    def finished(self):
+        """Trained to the end, and its last checkpoint evaluated by every protocol of its scale."""
+        if self.epoch < self.config.epochs or "knn" not in self.rows[-1]:
+            return False
+        wanted = PROTOCOLS.get(self.config.scale, ("knn", "fast"))
+        return all(self.evaluations.get(name, {}).get("step") == self.rows[-1]["step"] for name in wanted)
+
+
+# ---- which runs
+
+
+def jobs(experiment, scale, seeds=(0,), globs=(), changes=None):
+    """[Job] of an experiment, each run once. changes: {setting: text} that hold in every cell.
+
+    Raises TrainerError for unknown experiments, cells and settings."""
+    if experiment not in EXPERIMENTS:
+        raise TrainerError(f"unknown experiment {experiment!r}; there is {', '.join(EXPERIMENTS)}, table5")
+    refuse(changes or {}, EXPERIMENTS[experiment])
+    found = {}
+    for seed in seeds:
+        for cell in EXPERIMENTS[experiment]:
+            job = new_job(cell, scale, seed, changes or {})
+            found.setdefault(job.key, job)
+    return selected(list(found.values()), globs, experiment)
+
+
+def refuse(changes, cells):
+    for name in changes:
+        owners = [cell.label for cell in cells if name in cell.settings]
+        if name in FIXED or owners:
+            why = f"the cell {owners[0]!r} sets it itself" if owners else "it cannot be changed for all cells"
+            raise TrainerError(f"--set {name}: {why}")
+
+
+def new_job(cell, scale, seed, changes):
+    preset = PRESETS[cell.recipe][scale]
+    config = dataclasses.replace(override(preset, changes | cell.settings), seed=seed)
+    return Job(cell, config, f"{stem(cell.recipe, config, preset)}-seed{seed}")
+
+
+def selected(found, globs, experiment):
+    for glob in globs:
+        if not any(matches(job, glob) for job in found):
+            names = dict.fromkeys(job.name.rpartition("-seed")[0] for job in found)
+            raise TrainerError(f"--cells: no cell of {experiment} is called {glob!r}; there is {', '.join(names)}")
+    return [job for job in found if not globs or any(matches(job, glob) for glob in globs)]
+
+
+def matches(job, glob):
+    return any(fnmatch.fnmatchcase(name, glob) for name in (job.name, job.name.rpartition("-seed")[0], job.cell.label))
+
+
+# ---- what makes two runs the same
+
+
+def identity(config):
+    """{setting: value} of what decides a run's steps, without settings that its variant does not look at."""
+    idle = {"baseline": {"heavy", "op_set", "heavy_from", "heavy_views", *EQ6}, "heavy": set(EQ6)}
+    unused = idle.get(config.variant, {"heavy_views"})
+    if config.variant == "heavy" and config.heavy_views != "all":
+        unused = unused | {"heavy_from"}
+    skip = FREE | unused | {"precision"}  # the machine's: the report names it
+    return {name: value for name, value in as_dict(config).items() if name not in skip}
+
+
+def key(config):
+    return json.dumps(identity(config), sort_keys=True)
+
+
+def stem(recipe, config, preset):
+    """A run's name without its seed: the recipe, the variant, and what differs from the recipe."""
+    usual = identity(dataclasses.replace(preset, variant=config.variant))
+    parts = [recipe, config.variant]
+    for name, value in identity(config).items():
+        if value != usual.get(name, value) and name != "seed":
+            text = f"{value:g}" if isinstance(value, float) else show(value)
+            parts.append(text if name == "heavy" else f"{name}-{text}")
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
+
+
+# ---- what is there
+
+
+def kept_runs(place):
+    """{key: Kept} of the run folders in `place`; of several alike the one that has come furthest."""
+    found = {}
+    for path in sorted(Path(place).glob("*/config.json")):
+        kept = read(path.parent)
+        if kept is not None and (kept.finished, kept.epoch) > rank(found.get(key(kept.config))):
+            found[key(kept.config)] = kept
+    return found
+
+
+def rank(kept):
+    return (kept.finished, kept.epoch) if kept else (False, -1.0)
+
+
+def read(folder):
+    """The Kept of a folder; None where its config.json is not one of this version."""
+    try:
+        record = json.loads((folder / "config.json").read_text())
+        config = from_dict(record["settings"], folder / "config.json")
+        return Kept(folder, config, record["data"], rows_of(folder), evaluations(folder))
+    except (OSError, ValueError, LookupError, TypeError, TrainerError):
+        return None
+
+
+def rows_of(folder):
+    """Rows of log.csv but for torn ones at its end, which a killed run leaves."""
+    try:
+        rows = log.read(folder / "log.csv")
+    except (OSError, ValueError, TypeError):
+        return []
+    return [row for row in rows if {"epoch", "step", "seconds"} <= row.keys()]
+
+
+def evaluations(folder):
+    """{protocol: result}; one that a killed run left half-written is not there: they are replaced whole."""
+    found = {}
+    for path in sorted(folder.glob("evaluation-*.json")):
+        result = json.loads(path.read_text())
+        if result.get("checkpoint") == "checkpoint.pt":
+            found[result["protocol"]] = result
+    return found

@@ -1,0 +1,151 @@
+"""What a run costs before it runs: floating-point operations and memory, from its shapes alone.
+
+Networks are built on torch's meta device, where nothing is computed. A multiplication and an addition count 2;
+convolutions and matrix products count, nothing else. A backward pass costs twice its forward pass.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..encoders import ENCODERS
+from ..heads import predictor, projector
+from ..learner import new_method
+from ..variants import graph, view_names
+
+IMAGES = {"cifar10": 50_000, "imagenet": 1_281_167}  # in training
+
+
+class Cost(NamedTuple):
+    """encoder: FLOP of one view's forward pass; heads: of projector and predictor. passes: forward and backward
+    passes per image through the online network; slow: forward passes through the slow one. bytes: see `memory`."""
+
+    encoder: int
+    heads: int
+    slow_heads: int
+    passes: int
+    slow: int
+    bytes: int
+
+    @property
+    def per_image(self):
+        slow = self.slow * (self.encoder + self.slow_heads)
+        return 3 * self.passes * (self.encoder + self.heads) + slow
+
+    def total(self, images):
+        return self.per_image * images
+
+    def encoder_total(self, images):
+        """Of the encoder alone: what is usually quoted."""
+        return (3 * self.passes + self.slow) * self.encoder * images
+
+
+class Shape(NamedTuple):
+    """Of a network: FLOP of a forward pass, parameters, and bytes that the backward pass needs, per row."""
+
+    flop: int
+    parameters: int
+    kept: int
+
+
+def cost(config):
+    encoder, width = encoder_shape(config.encoder, config.image_size)
+    hidden_norm, bias = config.method != "mocov2", config.method not in ("simclr", "barlow")
+    head = projector_shape(width, config.projector, config.projector_norm, bias, hidden_norm)
+    last = Shape(0, 0, 0)
+    if config.method in ("simsiam", "byol"):
+        last = predictor_shape(config.projector[-1], config.predictor)
+    online, slow = passes(config)
+    size = memory(config, [encoder, head, last], slow > 0, online)
+    return Cost(encoder.flop, head.flop + last.flop, head.flop, online, slow, size)
+
+
+@functools.cache
+def encoder_shape(name, side):
+    """(Shape, width of the features)."""
+    with torch.device("meta"):
+        encoder = ENCODERS[name]()
+    return shape(encoder, (3, side, side)), encoder.width
+
+
+@functools.cache
+def projector_shape(width, *arguments):
+    with torch.device("meta"):
+        return shape(projector(width, *arguments), (width,))
+
+
+@functools.cache
+def predictor_shape(width, hidden):
+    with torch.device("meta"):
+        return shape(predictor(width, hidden), (width,))
+
+
+def shape(module, of_row):
+    return Shape(operations(module, of_row), sum(p.numel() for p in module.parameters()), kept(module, of_row))
+
+
+def operations(module, of_row):
+    module.eval()  # batch norm takes one row
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.empty(1, *of_row, device="meta"))
+    return counter.get_total_flops()
+
+
+def kept(module, of_row):
+    """Bytes of what autograd saves for the backward pass, weights excepted, per row."""
+    own = {p.untyped_storage()._cdata for p in module.parameters()}
+    saved = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = 0 if storage._cdata in own else storage.nbytes()
+        return tensor
+
+    module.train()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        result = module(torch.empty(2, *of_row, device="meta"))  # keeps alive what it needs: no address comes twice
+    return sum(saved.values()) // len(result)
+
+
+def passes(config):
+    """(views that are encoded with a gradient, views that the slow network encodes)."""
+    if config.method in ("simsiam", "byol"):
+        return len(view_names(config)), graph(config).targets if config.method == "byol" else 0
+    if config.method == "mocov2":
+        method = new_method(
+            dataclasses.replace(config, encoder="resnet10_eighth", projector=(8,), queue=1, device="cpu")
+        )
+        edges = (*method.pairs, *method.directed.edges)
+        return len({i for i, *_ in edges}), len({j for _, j, *_ in edges})
+    return len(view_names(config)), 0
+
+
+def memory(config, shapes, has_slow, views):
+    """Bytes on the device, in float32: weights, gradients, momentum, the slow network, the queue, the images of a
+    part of the batch, and what autograd keeps of all their views. Without libraries' workspaces and evaluation."""
+    parameters = sum(one.parameters for one in shapes)
+    slow = sum(one.parameters for one in shapes[:2]) if has_slow else 0
+    queue = config.queue * config.projector[-1] if config.method == "mocov2" else 0
+    rows = config.batch_size // config.accumulate
+    images = len(view_names(config)) * 3 * config.image_size**2 * 4
+    return 4 * (3 * parameters + slow + queue) + rows * (images + views * sum(one.kept for one in shapes))
+
+
+def images_seen(config):
+    """Images of all epochs; without a limit as many as the real data set has. (A last, smaller batch is dropped in
+    training; it counts here.)"""
+    return config.epochs * (config.limit_train or IMAGES[config.dataset])
+
+
+def flop_text(flop):
+    """Such as '533 PFLOP'."""
+    power = min(max(int(math.log10(max(flop, 1)) // 3), 3), 6)
+    return f"{flop / 10 ** (3 * power):.3g} {' KMGTPE'[power]}FLOP".replace("  ", " ")
+
+
+def bytes_text(count):
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,93 @@
+"""Curves of an experiment: kNN over epochs (Fig. 1 right), and accuracy over delta (Fig. 5)."""
+
+import statistics
+
+from matplotlib.figure import Figure
+
+from ..reports.curves import COLORS, PALETTE
+from .results import by_cell, curve, result
+
+STYLES = {"baseline": "-.", "heavy": "--", "dssl": "-", "soft": ":"}
+
+
+def figure(experiment, steps, caption):
+    """A Figure, or None where no run has been evaluated."""
+    drawn = [one for one in steps if one.kept and curve(one.kept.rows)]
+    if not drawn:
+        return None
+    recipes = list(dict.fromkeys(one.job.cell.recipe for one in drawn))
+    delta = experiment == "fig5" and any(one.state == "finished" for one in drawn)
+    page = Figure(figsize=(6.2 * (len(recipes) + delta), 4.6), layout="constrained")
+    axes = page.subplots(1, len(recipes) + delta, squeeze=False)[0]
+    for axis, recipe in zip(axes, recipes):
+        knn_over_epochs(axis, [one for one in drawn if one.job.cell.recipe == recipe], recipe)
+    if delta:
+        accuracy_over_delta(axes[-1], [one for one in drawn if one.state == "finished"])
+    page.suptitle(caption, fontsize=8)
+    return page
+
+
+def knn_over_epochs(axis, steps, title):
+    """A line per cell: the mean over seeds, a band from the lowest to the highest."""
+    colour = colours(steps)
+    for label, ours in by_cell(steps).items():
+        curves = [dict(curve(one.kept.rows)) for one in ours]
+        epochs = sorted(set.intersection(*map(set, curves)))
+        values = [[one[epoch] for one in curves] for epoch in epochs]
+        style = {"linestyle": STYLES[ours[0].job.config.variant], "color": colour[ours[0].job.cell.label]}
+        axis.plot(epochs, [statistics.mean(v) for v in values], label=short(label, title), **style)
+        if len(ours) > 1:
+            axis.fill_between(epochs, *([f(v) for v in values] for f in (min, max)), color=style["color"], alpha=0.2)
+        alarms = [(row["epoch"], row["knn"]) for one in ours for row in one.kept.rows if row.get("alarm")]
+        if alarms:
+            axis.plot(*zip(*alarms), "x", color=style["color"], markersize=6)
+    axis.set(xlabel="epoch", title=f"{title}: kNN on the test set, % (x: collapse alarm)")
+    axis.title.set_fontsize(9)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+
+
+def short(label, recipe):
+    return label.removeprefix(recipe).strip()
+
+
+def colours(steps):
+    """By variant where there is one heavy policy, else by policy: then the line's style tells the variant."""
+    cells = {one.job.cell.label: one.job for one in steps}
+    variants = [job.config.variant for job in cells.values()]
+    if len(set(variants)) == len(variants):
+        return {label: COLORS[job.config.variant] for label, job in cells.items()}
+    looks = {label: look(job) for label, job in cells.items()}
+    palette = {kind: PALETTE[n % len(PALETTE)] for n, kind in enumerate(dict.fromkeys(looks.values()))}
+    return {label: palette[kind] for label, kind in looks.items()}
+
+
+def look(job):
+    return tuple((name, text) for name, text in sorted(job.cell.settings.items()) if name != "variant")
+
+
+def accuracy_over_delta(axis, steps):
+    for name, colour in (("knn", COLORS["dssl"]), ("fast", COLORS["baseline"])):
+        groups = {}
+        for one in steps:
+            groups.setdefault(one.job.config.delta, []).append(getattr(result(one.kept), name))
+        deltas = sorted(groups)
+        means = [statistics.mean(groups[d]) for d in deltas]
+        errors = [statistics.stdev(groups[d]) if len(groups[d]) > 1 else 0 for d in deltas]
+        axis.errorbar(deltas, means, errors, marker="o", capsize=3, color=colour, label=name)
+    axis.set(xlabel="delta, gamma = 1 - delta", title="last epoch, % (kNN, and `fast` logistic regression)")
+    axis.title.set_fontsize(9)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+
+
+def caption(about, steps):
+    """Scale, epochs, seeds: what a figure may never be without."""
+    configs = [one.kept.config for one in steps if one.kept]
+    scale, epochs, seeds = (
+        ", ".join(dict.fromkeys(str(getattr(config, name)) for config in configs))
+        for name in ("scale", "epochs", "seed")
+    )
+    reduced = " (reduced: not the paper's setting)" if scale == "small" else ""
+    runs = f"scale {scale}{reduced}, {epochs} epochs, seed {seeds}"
+    return f"{about}\n{runs}; mean over seeds, band: lowest to highest"

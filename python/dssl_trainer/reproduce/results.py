@@ -1,0 +1,232 @@
+"""What finished runs measured, as tables beside the paper's numbers; everything from the run folders alone."""
+
+import statistics
+from typing import NamedTuple
+
+from ..data.views import heavy_policy
+from ..experiments import ABOUT
+from ..variants import LABELS
+
+READINGS = {"hh": "all views heavy", "all": "Eq. 6, all ones", "sh": "pairs of standard and heavy"}
+
+
+class Table(NamedTuple):
+    """A table of texts with a note below it."""
+
+    title: str
+    heading: tuple
+    rows: list
+    note: str = ""
+
+
+class Result(NamedTuple):
+    """The numbers of a finished run; best: (kNN, epoch) of the epoch that is best on the test set; alarm: the epoch
+    of the first collapse alarm or None; curve: [(epoch, kNN)]."""
+
+    knn: float
+    fast: float
+    linear: float | None
+    best: tuple
+    rankme: float
+    std: float
+    untrained: float
+    alarm: float | None
+    curve: list
+
+
+def result(kept):
+    measured = [row for row in kept.rows if "knn" in row]
+    best = max(measured[1:], key=lambda row: row["knn"])
+    last, found = measured[-1], kept.evaluations
+    return Result(
+        found["knn"]["top1"], found["fast"]["top1"], found.get("linear", {}).get("top1"), (best["knn"], best["epoch"]),
+        last["rankme"], last["std"], measured[0]["knn"], first_alarm(kept.rows), curve(kept.rows),
+    )  # fmt: skip
+
+
+def curve(rows):
+    return [(row["epoch"], row["knn"]) for row in rows if "knn" in row]
+
+
+def first_alarm(rows):
+    return next((row["epoch"] for row in rows if row.get("alarm")), None)
+
+
+def by_cell(steps):
+    """{cell's label: [Step]}, one per seed."""
+    found = {}
+    for one in steps:
+        found.setdefault(one.job.cell.label, []).append(one)
+    return found
+
+
+def finished(steps):
+    return [result(one.kept) for one in steps if one.state == "finished"]
+
+
+def tables(experiment, steps):
+    """[Table] of an experiment."""
+    found = [summary(experiment, steps), differences(steps), overtaking(steps), single_runs(steps)]
+    return [table for table in found if table is not None]
+
+
+# ---- a line per cell: mean and deviation over seeds
+
+
+def summary(experiment, steps):
+    heading = ("cell", "the paper", "kNN", "best kNN on test", "`fast`", "effective rank", "collapse alarm", "seeds")
+    linear = any(one.linear is not None for one in finished(steps))
+    rows = [cell_row(label, ours, linear) for label, ours in by_cell(steps).items()]
+    if linear:
+        heading = (*heading[:5], "linear", *heading[5:])
+    return Table(ABOUT[experiment], heading, rows, summary_note(steps))
+
+
+def summary_note(steps):
+    kinds = dict.fromkeys(one.kept.evaluations[name]["about"] for name in ("knn", "fast") for one in steps
+                          if one.state == "finished")  # fmt: skip
+    measured = f"Top-1 in percent on all test images, last epoch: {'; '.join(kinds)}. " if kinds else ""
+    return (
+        f"{measured}Mean and standard deviation over seeds. Best on test: the highest of the run's evaluations, chosen "
+        "on the test set as the authors do. The paper: linear evaluation at full scale."
+    )
+
+
+def cell_row(label, steps, linear):
+    done, cell = finished(steps), steps[0].job.cell
+    name = f"{label}: {cell.note}" if cell.note else label
+    if not done:
+        return (name, paper(cell), not_run(steps), *[""] * (5 + linear))
+    alarms = [f"{one.alarm:g}" for one in done if one.alarm is not None]
+    alarm = f"{len(alarms)} of {len(done)}, epoch {', '.join(alarms)}" if alarms else "no"
+    names = ["knn", "best", "fast", *["linear"] * linear, "rankme"]
+    values = [[getattr(one, name) for one in done] for name in names]
+    values[1] = [knn for knn, _ in values[1]]
+    seeds = ", ".join(str(one.job.config.seed) for one in steps if one.state == "finished")
+    return (name, paper(cell), *(spread(v) if None not in v else "" for v in values), alarm, seeds)
+
+
+def not_run(steps):
+    begun = [one for one in steps if one.kept]
+    if not begun:
+        return "not run"
+    return "; ".join(f"not finished: epoch {one.kept.epoch:.3g} of {one.job.config.epochs}" for one in begun)
+
+
+def paper(cell):
+    return "-" if cell.paper is None else str(cell.paper)
+
+
+def spread(values):
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+
+
+# ---- the rule's differences
+
+
+def differences(steps):
+    """DSSL, T-hat and baseline against each other, seed by seed, per recipe and heavy policy; None without any."""
+    rows = []
+    for (recipe, heavy), group in policies(steps).items():
+        for a, b in (("dssl", "heavy"), ("baseline", "heavy"), ("dssl", "baseline"), ("soft", "dssl")):
+            seeds = sorted(group.get(a, {}).keys() & group.get(b, {}).keys())
+            if seeds:
+                rows.append((recipe, heavy, f"{LABELS[a]} - {LABELS[b]}", *gaps(group[a], group[b], seeds)))
+    heading = ("recipe", "heavy policy", "difference", "kNN", "`fast`", "seeds")
+    note = "Points of percent, last epoch, the two runs of a seed subtracted; mean and standard deviation over seeds."
+    return Table("Differences", heading, rows, note) if rows else None
+
+
+def gaps(a, b, seeds):
+    for name in ("knn", "fast"):
+        yield spread([getattr(a[seed], name) - getattr(b[seed], name) for seed in seeds])
+    yield ", ".join(map(str, seeds))
+
+
+def policies(steps):
+    """{(recipe, heavy policy): {variant: {seed: Result}}} of plain cells (Eq. 6 and views as the recipe has them); the
+    baseline, which has no heavy policy, stands with each."""
+    plain = [one for one in steps if one.state == "finished" and not extra(one.job)]
+    heavies = dict.fromkeys((one.job.cell.recipe, one.job.config.heavy) for one in plain)
+    heavies = [pair for pair in heavies if any(is_of(one, pair) and not baseline(one) for one in plain)]
+    found = {pair: {} for pair in heavies}
+    for pair, group in found.items():
+        for one in (one for one in plain if is_of(one, pair)):
+            group.setdefault(one.job.config.variant, {})[one.job.config.seed] = result(one.kept)
+    return found
+
+
+def baseline(one):
+    return one.job.config.variant == "baseline"
+
+
+def is_of(one, pair):
+    return one.job.cell.recipe == pair[0] and (baseline(one) or one.job.config.heavy == pair[1])
+
+
+def extra(job):
+    return set(job.cell.settings) - {"variant", "heavy", "epochs"}
+
+
+def overtaking(steps):
+    """For runs of more than 10 epochs: from when on DSSL's kNN stays above the baseline's."""
+    rows = []
+    for (recipe, heavy), group in policies([one for one in steps if one.job.config.epochs > 10]).items():
+        ours, theirs = group.get("dssl", {}), group.get("baseline", {})
+        for seed in sorted(ours.keys() & theirs.keys()):
+            epoch = overtakes(ours[seed].curve, theirs[seed].curve)
+            rows.append((recipe, heavy, str(seed), "never" if epoch is None else f"from epoch {epoch:g} on"))
+    heading = ("recipe", "heavy policy", "seed", "DSSL's kNN stays above the baseline's")
+    return Table("Overtaking", heading, rows, "At the evaluated epochs.") if rows else None
+
+
+def overtakes(ours, theirs):
+    """The first evaluated epoch from which on, to the end, our kNN is higher; None where it is not at the end."""
+    known, since = dict(theirs), None
+    for epoch, knn in ours:
+        if epoch in known:
+            above = knn > known[epoch]
+            since = (epoch if since is None else since) if above else None
+    return since
+
+
+# ---- a line per run
+
+
+def single_runs(steps):
+    heading = ("run", "scale", "epochs", "seed", "op set", "heavy policy", "T-hat", "alpha beta gamma delta", "kNN",
+               "best on test (epoch)", "`fast`", "rank", "std", "alarm", "untrained kNN", "commit")  # fmt: skip
+    return Table("Runs", heading, [run_row(one) for one in steps], data_note(steps))
+
+
+def run_row(one):
+    config = one.kept.config if one.kept else one.job.config
+    name = one.kept.folder.name if one.kept else one.job.name
+    start = (name, config.scale, str(config.epochs), str(config.seed), *circumstances(config))
+    if one.state != "finished":
+        return (*start, not_run([one]), *[""] * 7)
+    ours, commit = result(one.kept), one.kept.evaluations["knn"].get("commit") or ""
+    best = f"{ours.best[0]:.1f} ({ours.best[1]:g})"
+    alarm = "no" if ours.alarm is None else f"epoch {ours.alarm:g}"
+    return (*start, f"{ours.knn:.2f}", best, f"{ours.fast:.2f}", f"{ours.rankme:.1f}", f"{ours.std:.2f}", alarm,
+            f"{ours.untrained:.1f}", commit[:10] + "-dirty" * commit.endswith("-dirty"))  # fmt: skip
+
+
+def circumstances(config):
+    """Op sets, heavy policy, reading of T-hat, weights of Eq. 6; '-' for what the variant does not use."""
+    if config.variant == "baseline":
+        return "-", "-", "-", "-"
+    sets = sorted({name for name in ("author16", "ra14", "ua15") if f"op_set='{name}'" in repr(heavy_policy(config))})
+    reading = READINGS[config.heavy_views] if config.variant == "heavy" else "-"
+    weights = "-" if config.variant == "heavy" else " ".join(
+        f"{getattr(config, name):g}" for name in ("alpha", "beta", "gamma", "delta"))  # fmt: skip
+    source = {"view": "", "image": ", from the image", "crop": ", from another crop"}[config.heavy_from]
+    return ", ".join(sets) or "-", config.heavy + source, reading, weights
+
+
+def data_note(steps):
+    places = dict.fromkeys(one.kept.about for one in steps if one.kept)
+    precisions = dict.fromkeys(one.kept.config.precision for one in steps if one.kept)
+    return f"Data: {'; '.join(places)}. Precision: {', '.join(precisions)}." if places else ""
