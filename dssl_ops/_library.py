@@ -7,6 +7,7 @@ import threading
 import warnings
 
 import torch
+from torch.autograd import forward_ad
 
 from . import _build, _build_cuda
 
@@ -28,7 +29,7 @@ def native(device: torch.device | None = None) -> bool:
     """
     if _state is None:
         _decide()
-    if device is None or device.type == "cpu" or not _state:
+    if device is None or device.type in ("cpu", "meta") or not _state:  # meta: shapes alone, from the fake kernels
         return _state
     if _cuda_state is None and device.type == "cuda":
         _decide_cuda()
@@ -38,6 +39,26 @@ def native(device: torch.device | None = None) -> bool:
 # torch.compile calls the function while it traces and takes the answer as a constant. This attribute is all that
 # torch._dynamo.assume_constant_result sets; importing torch._dynamo for it would cost a second.
 native._dynamo_marked_constant = True
+
+
+def not_compiled(function):
+    """Decorator: torch.compile breaks its graph here, and where it must not, with fullgraph=True, says so. These
+    attributes are what dynamo looks for of torch.compiler.disable, which would import it.
+    """
+    function._torchdynamo_disable = True
+    function._torchdynamo_disable_msg = "programs are drawn and checked outside of compiled code"
+    return function
+
+
+def refuse_forward_mode(op: str, *tensors) -> None:
+    """Raise NotImplementedError where a tensor carries a tangent: the op would lose it, that is, call it zero."""
+    if forward_ad._current_level < 0:
+        return
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(
+                f"{op}: forward-mode differentiation is not supported; got an input with a tangent"
+            )
 
 
 def when_loaded(register):

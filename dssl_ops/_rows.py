@@ -30,7 +30,10 @@ def dense_tensors(tensors: list[Tensor], op: str) -> list[Tensor]:
 
 def dense_rows(tensor: Tensor) -> Tensor:
     """(B, D) with neighbouring entries of a row side by side, as the kernels read them; rows may lie apart."""
-    return tensor if tensor.shape[1] <= 1 or tensor.stride(1) == 1 else tensor.contiguous()
+    # Not contiguous(): it leaves a tensor without entries as it is.
+    if tensor.shape[1] <= 1 or tensor.stride(1) == 1:
+        return tensor
+    return tensor.clone(memory_format=torch.contiguous_format)  # contiguous() leaves one without entries as it is
 
 
 def unit_rows(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._library import native, when_loaded
+from ._library import native, not_compiled, when_loaded
 from .augment_reference import augment_reference
 from .images import Images, Source, check_image
 from .program import (
@@ -31,6 +31,7 @@ _SIDES = range(1, MAX_SIDE + 1)
 PILLOW_13 = 13  # resize's pass order, the only point where the Pillow version shows
 
 
+@not_compiled
 def augment(
     images: Images,
     program: Program,
@@ -118,6 +119,7 @@ def _register_fake() -> None:
         return None
 
 
+@not_compiled
 def image_op(
     images: Tensor,
     name: str,

@@ -133,6 +133,8 @@ def _resized_crop(image: Image.Image, *values: float) -> Image.Image:
 def _jigsaw(image: Image.Image, *permutation: float) -> Image.Image:
     grid = math.isqrt(len(permutation))
     source = np.asarray(image)
+    if grid > min(source.shape[:2]):
+        raise ValueError(f"augment: Jigsaw grid must be at most the side; got {grid} for {image.height}x{image.width}")
     rows, columns = ([side * i // grid for i in range(grid + 1)] for side in source.shape[:2])
     tiles = [(slice(*y), slice(*x)) for y in zip(rows, rows[1:]) for x in zip(columns, columns[1:])]
     result = np.empty_like(source)

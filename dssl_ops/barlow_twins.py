@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
+import sys
 
 import torch
 from torch import Tensor
 
-from ._library import native, when_loaded
+from ._library import native, refuse_forward_mode, when_loaded
 from ._rows import DTYPES, dense_rows, dense_tensors, describe
 from .global_negatives import gather_rows
 
@@ -40,6 +40,7 @@ def barlow_twins(
         z_a, z_b = gather_rows(z_a, group)[0], gather_rows(z_b, group)[0]
     if not native(z_a.device):
         return barlow_twins_reference(z_a, z_b, lambd, scale, eps=eps)
+    refuse_forward_mode("barlow_twins", z_a, z_b)
     loss, _, _ = torch.ops.dssl_ops.barlow_twins(dense_rows(z_a), dense_rows(z_b), lambd, scale, eps)
     return loss
 
@@ -63,9 +64,11 @@ def _check(z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float) -> 
     if (z_a.shape, z_a.dtype, z_a.device) != (z_b.shape, z_b.dtype, z_b.device):
         got = f"{describe(z_a)} and {describe(z_b)}"
         raise ValueError(f"barlow_twins: z_a and z_b must share shape, dtype and device; got {got}")
-    if not (math.isfinite(lambd) and math.isfinite(scale) and 0 < eps < math.inf):
+    # Not math.isfinite: it raises for integers that no float holds.
+    if not all(isinstance(v, (int, float)) and abs(v) <= sys.float_info.max for v in (lambd, scale, eps)) or eps <= 0:
         raise ValueError(
-            f"barlow_twins: lambd, scale and eps must be finite and eps positive; got {lambd}, {scale} and {eps}"
+            f"barlow_twins: lambd, scale and eps must be finite numbers and eps positive; "
+            f"got {lambd!r}, {scale!r} and {eps!r}"
         )
 
 

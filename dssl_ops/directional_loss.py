@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._library import native, when_loaded
+from ._library import native, refuse_forward_mode, when_loaded
 from ._rows import DTYPES, dense_rows, describe, promoted, unit_rows
 from .graph import ViewGraph
 
@@ -48,6 +48,7 @@ def directional_loss(
     _check(predictions, targets, graph, weights, reduction)
     if not native(predictions[0].device):
         return directional_loss_reference(predictions, targets, graph, weights, reduction)
+    refuse_forward_mode("directional_loss", *predictions, weights)
     loss, _ = torch.ops.dssl_ops.directional_loss(
         [dense_rows(p) for p in predictions[: max(1, graph.predictions)]],
         [dense_rows(t.detach()) for t in targets[: graph.targets]],
@@ -140,7 +141,8 @@ def _backward(ctx, upstream, _):
     upstream = upstream.to(torch.float64).contiguous()
     backward = torch.ops.dssl_ops.directional_loss_backward
     gradients = backward(predictions, targets, coefficients, upstream, ctx.edges, ctx.reduction)
-    return list(gradients.unbind()), [None] * len(targets), None, None, None, None
+    no_edges = None if ctx.edges else []  # torch takes an empty list for one of tensors
+    return list(gradients.unbind()), [None] * len(targets), no_edges, no_edges, None, None
 
 
 def _refuse_double_backward(ctx, *_):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._library import native
+from ._library import native, not_compiled
 from .augment import output
 from .augment_reference import augment_reference
 from .augment_sample import FIXED, HEADER, augment_sample, signed
@@ -89,7 +89,13 @@ def _list_once(maker: Transform | SeveralViews, size: tuple[int | None, int | No
 def _listed(maker: Transform | SeveralViews, *key) -> Listed:
     name = type(maker).__name__
     require(isinstance(maker, Hashable), f"transforms: {name} must be hashable, as a frozen dataclass is; got one not")
-    return _list_once(maker, *key)
+    return _cached(_list_once, maker, *key)
+
+
+def _cached(function, *key):
+    """What the function keeps for the key; under a dispatch mode, such as FakeTensorMode's, the tensors that it makes
+    are the mode's, so they are neither kept nor those that were kept before."""
+    return (function.__wrapped__ if torch._C._len_torch_dispatch_stack() else function)(*key)
 
 
 @lru_cache(maxsize=64)
@@ -97,6 +103,7 @@ def _table_once(normalize, channels: int) -> Tensor:
     return normalize.table(channels)
 
 
+@not_compiled
 def draw_program(maker, source: Drawable, seed: int, epoch: int, sample_ids: Ids, *view: int) -> Program:
     """Program of every image; `source` is the images, as a call takes them, or their sizes, B of (H, W)."""
     sizes, size = _sizes(source)
@@ -110,6 +117,7 @@ def _keys(seed: int, epoch: int, sample_ids: Ids, batch: int) -> tuple[int, int,
     return _integer("seed", seed, -(2**63), 2**64 - 1), _integer("epoch", epoch, 0, 2**32 - 1), ids
 
 
+@not_compiled
 def make_views(maker, normalize, images, seed, epoch, sample_ids, memory_format, out, *view: int) -> Tensor:
     """Views of the images, (views, B, C, H, W); of one unbatched image without the B, of one `view` without the first.
 
@@ -120,7 +128,7 @@ def make_views(maker, normalize, images, seed, epoch, sample_ids, memory_format,
     seed, epoch, ids = _keys(seed, epoch, sample_ids, len(source))
     listed = _listed(maker, source.size(), *view)
     shape, hidden = (listed.views, len(source), source.channels, *listed.size), [0] * len(view) + [1] * single
-    table = None if normalize is None else _table_once(normalize, source.channels)
+    table = None if normalize is None else _cached(_table_once, normalize, source.channels)
     given = None if out is None else _opened(out, shape, hidden)
     dtype = torch.uint8 if table is None else table.dtype
     views = output("transforms", source, shape, dtype, memory_format, given)

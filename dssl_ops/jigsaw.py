@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._library import native, when_loaded
+from ._library import native, refuse_forward_mode, when_loaded
 
 
 def jigsaw(images: Tensor, grid: int, permutation: Tensor) -> Tensor:
@@ -27,6 +27,7 @@ def jigsaw(images: Tensor, grid: int, permutation: Tensor) -> Tensor:
     _check(images, grid, permutation)
     if not native(images.device):
         return jigsaw_reference(images, grid, permutation)
+    refuse_forward_mode("jigsaw", images)
     if not images.is_contiguous(memory_format=torch.channels_last):
         images = images.contiguous()
     return torch.ops.dssl_ops.jigsaw(images, grid, permutation.contiguous())
@@ -62,6 +63,8 @@ def _check(images: Tensor, grid: int, permutation: Tensor) -> None:
     for name, tensor in (("images", images), ("permutation", permutation)):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"jigsaw: {name} must be a tensor; got {type(tensor).__name__}")
+        if tensor.layout != torch.strided:
+            raise TypeError(f"jigsaw: {name} must be a dense tensor; got {tensor.layout}")
     if images.dim() != 4:
         raise ValueError(f"jigsaw: images must be (B, C, H, W); got {tuple(images.shape)}")
     if not isinstance(grid, int) or not 1 <= grid <= min(images.shape[2:]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ._rows import DTYPES, dense_tensors, describe
+
 
 class KeyQueue(nn.Module):
     """The last `size` keys, (size, width), oldest overwritten first (MoCo, Algorithm 1).
@@ -34,10 +36,13 @@ class KeyQueue(nn.Module):
         persistent: bool = True,
     ):
         super().__init__()
-        if size < 1 or width < 1:
-            raise ValueError(f"KeyQueue: size and width must be positive; got {size} and {width}")
+        dtype = dtype or torch.get_default_dtype()
+        if not all(isinstance(side, int) and side >= 1 for side in (size, width)):
+            raise ValueError(f"KeyQueue: size and width must be positive whole numbers; got {size!r} and {width!r}")
+        if dtype not in DTYPES:
+            raise ValueError(f"KeyQueue: dtype must be float32, float64, bfloat16 or float16; got {dtype!r}")
         rows = torch.randn(size, width, generator=generator, dtype=torch.float32)
-        rows = nn.functional.normalize(rows, dim=1).to(device, dtype or torch.get_default_dtype())
+        rows = nn.functional.normalize(rows, dim=1).to(device, dtype)
         self.register_buffer("keys", rows, persistent)
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64), persistent)
 
@@ -46,11 +51,12 @@ class KeyQueue(nn.Module):
         """Writes (N, width) keys of any floating-point type over the oldest, in place; N may exceed size and need not
         divide it: of more than size keys the last remain."""
         size, width = self.keys.shape
+        (keys,) = dense_tensors([keys], "KeyQueue.enqueue")
         if keys.dim() != 2 or keys.shape[1] != width or not keys.is_floating_point():
             wanted = f"floating point of shape (N, {width})"
-            raise ValueError(f"KeyQueue.enqueue: keys must be {wanted}; got {tuple(keys.shape)} {keys.dtype}")
+            raise ValueError(f"KeyQueue.enqueue: keys must be {wanted}; got {describe(keys)}")
         start = (int(self.pointer) + max(0, keys.shape[0] - size)) % size
-        kept = keys[-size:].to(self.keys)
+        kept = keys[-size:].to(self.keys, copy=True)  # they may be rows of the queue itself
         first = min(size - start, kept.shape[0])
         self.keys[start : start + first] = kept[:first]
         self.keys[: kept.shape[0] - first] = kept[first:]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._library import native, when_loaded
+from ._library import native, refuse_forward_mode, when_loaded
 from ._nt_xent_ring import RingLosses
 from ._rows import DTYPES, dense_rows, dense_tensors, describe, unit_rows
 from .global_negatives import count_rows, gather_rows, scaled_to_ranks, sum_over_ranks
@@ -169,6 +169,7 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
 def _loss(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, return_stats):
     arguments = (rows, columns, queue, positive, excluded, positives_only, temperature, decoupled)
     if native(rows[0].device):
+        refuse_forward_mode("nt_xent", *rows, *columns, temperature)
         rows, columns = [dense_rows(x) for x in rows], [dense_rows(y) for y in columns]
         arguments = (rows, columns, None if queue is None else dense_rows(queue), *arguments[3:])
         arguments = (*arguments, _REDUCTIONS.index(reduction), return_stats, rows[0].is_cuda and _tf32())

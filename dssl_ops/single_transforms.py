@@ -13,6 +13,7 @@ from .instructions import Listing, Transform
 from .program import MAX_GRID, MAX_SIDE, MAX_VALUE, require
 
 Range = tuple[float, float]
+LEAST = 1e-9  # of a crop's area and ratio: with MAX_VALUE it keeps every side that they give a 64-bit integer
 
 
 def check_probability(op: str, p: float, name: str = "p") -> None:
@@ -164,7 +165,7 @@ class RandomResizedCrop(Transform):
         _pair_size("RandomResizedCrop", self.size)
         for name in ("scale", "ratio"):
             pair = _check_range("RandomResizedCrop", name, getattr(self, name), 0)
-            require(pair[0] > 0, f"RandomResizedCrop: {name} must be above 0; got {pair!r}")
+            require(pair[0] >= LEAST, f"RandomResizedCrop: {name} must be at least {LEAST:g}; got {pair!r}")
         require(
             self.interpolation in ("bilinear", "bicubic"),
             f"RandomResizedCrop: interpolation must be bilinear or bicubic; got {self.interpolation!r}",

@@ -143,7 +143,7 @@ ERRORS = [
     (lambda: ColorJitter(float("nan")), r"ColorJitter: brightness must be .*; got nan"),
     (lambda: ColorJitter(hue=0.6), r"ColorJitter: hue must be \(low, high\) with -0.5 <= low <= high <= 0.5; got 0.6"),
     (lambda: RandomResizedCrop(0), r"RandomResizedCrop: size must be .* in 1..32768; got 0"),
-    (lambda: RandomResizedCrop(8, (0.0, 1.0)), r"RandomResizedCrop: scale must be above 0; got \(0.0, 1.0\)"),
+    (lambda: RandomResizedCrop(8, (0.0, 1.0)), r"RandomResizedCrop: scale must be at least 1e-09; got \(0.0, 1.0\)"),
     (
         lambda: RandomResizedCrop(8, interpolation="nearest"),
         r"RandomResizedCrop: interpolation must be bilinear or bicubic",

@@ -90,7 +90,8 @@ inline bool check_step(const Step& step, Size source, Size& size, Size view, int
     case kJigsaw: {
       const int64_t grid = std::llround(std::sqrt(static_cast<double>(step.count)));
       bool seen[kLargestGrid * kLargestGrid] = {};
-      return grid >= 1 && grid <= kLargestGrid && grid * grid == step.count &&
+      const int64_t largest = std::min({kLargestGrid, size.height, size.width});  // beyond, tiles would be empty
+      return grid >= 1 && grid <= largest && grid * grid == step.count &&
              is_tile_permutation(size.height, size.width, grid, v, seen);
     }
     case kSource: size = source; return true;

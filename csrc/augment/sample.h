@@ -36,6 +36,22 @@ inline bool is_count(double v, double most) { return v >= 0 && v <= most && v ==
 
 inline bool is_side(double v) { return v >= 1 && is_count(v, kLargestSide); }
 
+// Scale and ratio of RandomResizedCrop: within these bounds every side that they give is a whole number of 64 bits.
+inline bool is_crop_range(const double* p) {
+  return std::all_of(p, p + 4, [](double v) { return v >= 1e-9 && v <= 1e9; });
+}
+
+// Entries of RandomOps: opcode, base, low, high, signed, kind.
+constexpr int64_t kEntry = 6;
+enum EntryKind { kValue, kInteger, kBox, kNone, kBits };
+
+inline bool are_entries(const double* at, const double* end) {
+  if ((end - at) % kEntry != 0) return false;
+  for (; at < end; at += kEntry)
+    if (!is_count(at[0], kOpcodes - 1) || !is_count(at[5], kBits)) return false;
+  return true;
+}
+
 // Whether instructions [at, end) stay inside their own length and are not nested too deep; what Python compiles always
 // does.
 inline bool well_formed(const double* at, const double* end, int depth = 0) {
@@ -49,8 +65,8 @@ inline bool well_formed(const double* at, const double* end, int depth = 0) {
     next = at + kHeader + count;
     const double* p = at + kHeader;
     if (kind == kFixed && !is_count(p[0], kOpcodes - 1)) return false;
-    if (kind == kRandomResizedCrop && !(p[2] > 0 && p[3] > 0 && is_side(p[4]) && is_side(p[5]))) return false;
-    if (kind == kRandomOps && (!is_count(p[0], kMostOps) || (count - 3) % 6 != 0)) return false;
+    if (kind == kRandomResizedCrop && !(is_crop_range(p) && is_side(p[4]) && is_side(p[5]))) return false;
+    if (kind == kRandomOps && !(is_count(p[0], kMostOps) && are_entries(p + 3, next))) return false;
     if (kind == kRandomJigsaw && !(p[1] >= 1 && is_count(p[1], kLargestGrid))) return false;
     if (kind != kChoice) continue;
     if (!(p[0] >= 1 && is_count(p[0], static_cast<double>((count - 1) / 2)))) return false;
@@ -161,9 +177,8 @@ class Sampler {
     if (applies(p[0], words.w[0])) steps_.add(kGaussianBlur, p[1] + uniform(words.w[1]) * (p[2] - p[1]));
   }
 
-  // RandAugment and its kin: `n` times one of the entries (opcode, base, low, high, signed, kind).
+  // RandAugment and its kin: `n` times one of the entries.
   void random_ops(const double* p, int64_t count) {
-    constexpr int64_t kEntry = 6;
     const int64_t n = static_cast<int64_t>(p[0]), entries = (count - 3) / kEntry;
     for (uint32_t slot = 0; slot < n; ++slot) {
       const Words a = block(2 * slot), b = block(2 * slot + 1);
@@ -176,7 +191,6 @@ class Sampler {
   }
 
   void add_entry(Opcode opcode, int kind, double value, const Words& words, double interpolation) {
-    enum Kind { kValue, kInteger, kBox, kNone, kBits };
     if (kind == kNone) return steps_.add(opcode);
     if (kind == kBox) return add_cutout(value, words);
     if (kind == kInteger || kind == kBits) value = std::trunc(value);

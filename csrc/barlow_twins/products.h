@@ -101,7 +101,7 @@ Panels<T> standardise(const Rows& x, const double* mean, const double* inverse, 
     std::vector<double> values(kPanel<T> * x.width);
     const int64_t first = panel * kPanel<T>, count = std::min<int64_t>(kPanel<T>, x.count - first);
     for (int64_t n = 0; n < count; ++n) {
-      double* row = &values[n * x.width];
+      double* row = values.data() + n * x.width;
       x.read(first + n, row);
       for (int64_t d = 0; d < x.width; ++d) row[d] = (row[d] - mean[d]) * inverse[d];
     }

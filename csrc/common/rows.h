@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "panels.h"
@@ -35,6 +36,7 @@ struct Rows {
   void read(int64_t row, double* to) const { read(row, 0, width, to); }
 
   void read(int64_t row, int64_t first, int64_t count_, double* to) const {
+    if (count_ == 0) return;  // a tensor without entries has no address to count from
     const Part* part = &parts[0];
     for (const Part& next : parts)
       if (next.first <= row) part = &next;
@@ -52,14 +54,15 @@ inline double dot(const double* a, const double* b, int64_t count) {
   return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
 }
 
-// Divides the row by its length and returns one over that length; a zero row stays zero and returns 0.
+// Divides the row by its length and returns one over that length; a zero row stays zero and returns 0, a row with an
+// entry that is not finite gives NaN.
 inline double normalise(double* row, int64_t count) {
   double squares = dot(row, row, count), scale = 1;
   if (!(squares > 1e-280 && squares < 1e280)) {  // only float64 gets here, but for zero rows: scaled, nothing overflows
     double largest = 0;
     for (int64_t d = 0; d < count; ++d) largest = std::max(largest, std::fabs(row[d]));
     if (largest == 0) return 0;
-    scale = 1 / largest;
+    scale = std::min(1 / largest, std::numeric_limits<double>::max());  // of a subnormal number it would be infinite
     for (int64_t d = 0; d < count; ++d) row[d] *= scale;
     squares = dot(row, row, count);
   }
@@ -69,10 +72,11 @@ inline double normalise(double* row, int64_t count) {
 }
 
 // Multiplies the row by the power of two that brings its length into [1, 2), exactly, and returns one over that length;
-// 0 for a zero row.
+// 0 for a zero row, NaN for one with an entry that is not finite.
 inline double scale_exactly(double* row, int64_t count) {
   const double length = std::sqrt(dot(row, row, count));
   if (length == 0) return 0;
+  if (!std::isfinite(length)) return std::numeric_limits<double>::quiet_NaN();
   const double power = std::ldexp(1.0, -std::ilogb(length));
   for (int64_t d = 0; d < count; ++d) row[d] *= power;
   return 1 / (length * power);

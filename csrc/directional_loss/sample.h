@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <vector>
 
 #include "directional_loss.h"
@@ -156,7 +157,8 @@ class Sample {
     }
   }
 
-  // 1 / the largest entry of every row, or 1 for a zero row; the scales are 1 before.
+  // 1 / the largest entry of every row, or 1 for a zero row; the scales are 1 before. Finite, though the inverse of a
+  // subnormal number is not.
   void find_scales(int64_t row, double* scales) {
     std::vector<double> largest(of_.view_count());
     for (int64_t first = 0; first < of_.width; first += kChunk) {
@@ -166,7 +168,7 @@ class Sample {
           largest[view] = std::max<double>(largest[view], std::fabs(chunks_[view][d]));
     }
     for (int64_t view = 0; view < of_.view_count(); ++view)
-      if (largest[view] > 0) scales[view] = 1 / largest[view];
+      if (largest[view] > 0) scales[view] = std::min(1 / largest[view], std::numeric_limits<double>::max());
   }
 
   void differentiate_chunk(int64_t i, const double* of_prediction, double upstream, T* to) const {

@@ -47,13 +47,14 @@ Side<E> pack(const Rows& rows, bool with_by_width, double correction) {
     const int64_t first = panel * kPanel<E>, count = std::min<int64_t>(kPanel<E>, rows.count - first);
     if constexpr (Panels<E>::kPairs) std::fill_n(side.to_unit.data() + first, kPanel<E>, 1.0f);  // of zeros
     for (int64_t i = 0; i < count; ++i) {
-      double* row = &values[i * rows.width];
+      double* row = values.data() + i * rows.width;
       rows.read(first + i, row);
       if constexpr (Panels<E>::kPairs) {
         const double to_unit = scale_exactly(row, rows.width);
+        side.broken[first + i] = std::isnan(to_unit);
         if (to_unit > 0) side.to_unit[first + i] = static_cast<float>(correction * to_unit);
       } else {
-        normalise(row, rows.width);
+        side.broken[first + i] = std::isnan(normalise(row, rows.width));
         for (int64_t d = 0; d < rows.width; ++d) row[d] *= correction;
       }
     }
@@ -115,11 +116,16 @@ struct Pass {
 template <class E>
 void sum_negatives(const Problem& of, double* log_negatives, double* largest) {
   std::vector<PowerSum> sums(of.x.count);
-  Pass<E>(of, false).each_tile([&](const Tile<E>& tile, bool both) {
+  const Pass<E> pass(of, false);
+  pass.each_tile([&](const Tile<E>& tile, bool both) {
     tile.add_to(sums.data(), both ? sums.data() : nullptr);
     if (largest) tile.track_largest(largest, both ? largest : nullptr);
   });
-  for (int64_t i = 0; i < of.x.count; ++i) log_negatives[i] = sums[i].log();
+  // exp2 of NaN is 0 here: a row or a negative that is not finite would go unnoticed.
+  const std::vector<uint8_t>& columns = pass.y().broken;
+  const bool broken = std::count(columns.begin() + of.positives_only, columns.end(), 1) > 0;
+  for (int64_t i = 0; i < of.x.count; ++i)
+    log_negatives[i] = broken || pass.x.broken[i] ? std::numeric_limits<double>::quiet_NaN() : sums[i].log();
 }
 
 // What the gradient needs of each row: its upstream weight, in the form that Tile::to_slopes takes.

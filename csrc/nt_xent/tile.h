@@ -27,9 +27,10 @@ template <class E>
 struct Side {
   Panels<E> panels;
   Buffer<float> to_unit;
+  std::vector<uint8_t> broken;  // whether a row has an entry that is not finite
 
   Side(int64_t rows, int64_t width, bool with_by_width)
-      : panels(rows, width, with_by_width), to_unit(Panels<E>::kPairs ? panels.padded_rows : 0) {}
+      : panels(rows, width, with_by_width), to_unit(Panels<E>::kPairs ? panels.padded_rows : 0), broken(rows) {}
 };
 
 // What all tiles share. positive[i] is the column of row i's positive, excluded[i] a column that takes no part (the row
