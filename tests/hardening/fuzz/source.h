@@ -22,9 +22,10 @@ struct Source : FuzzedDataProvider {
 
   double real() {
     constexpr double kLimit = std::numeric_limits<double>::infinity();
-    constexpr double kOdd[] = {0,     -0.0,  0.5,       1,   -1,     2,    3,     12,     13,      45,
-                               90,    180,   270,       360, 1e-320, 1e-9, 255,   256,    32767,   32768,
-                               32769, 65536, 999999999, 1e9, -1e9,   1e18, 1e300, kLimit, -kLimit, std::numeric_limits<double>::quiet_NaN()};
+    constexpr double kOdd[] = {
+        0,     -0.0,  0.5,       1,   -1,     2,    3,     12,     13,      45,
+        90,    180,   270,       360, 1e-320, 1e-9, 255,   256,    32767,   32768,
+        32769, 65536, 999999999, 1e9, -1e9,   1e18, 1e300, kLimit, -kLimit, std::numeric_limits<double>::quiet_NaN()};
     switch (number(0, 3)) {
       case 0: return static_cast<double>(number(-4, 40));
       case 1: return kOdd[number(0, std::size(kOdd) - 1)];
