@@ -42,15 +42,24 @@ def augment(
 ) -> Tensor:
     """Run program i on image i and return its views, (views, B, C, height, width).
 
-    images: uint8 on the CPU or a GPU, C in {1, 3}: (B, C, H, W) of any strides, list of (C, H_i, W_i) or RaggedImages.
-    Result: uint8, or with `table`, a (C, 256) lookup of float32, bfloat16 or float16 (see `normalization_table`), that
-    dtype. memory_format is that of every (B, C, height, width) view. out: the tensor to write and return, of that
-    shape and dtype, every view contiguous or channels_last, apart from the images. No images in a list count as RGB.
     On a GPU the host checks the programs and sends them without waiting, from page-locked memory; the bits are the
     same. Programs and table stay CPU tensors. A CUDA graph keeps those of its capture: a replay runs them on what the
     images hold then.
-    Raises ValueError for a wrong dtype, shape, device or number of programs, and RuntimeError (native) or ValueError
-    (reference) where a step does not fit its image: a crop outside it, a view of another size.
+
+    Args:
+        images: uint8 on the CPU or a GPU, C in {1, 3}: (B, C, H, W) of any strides, list of (C, H_i, W_i) or
+            RaggedImages. No images in a list count as RGB.
+        program: one program per image.
+        table: (C, 256) lookup of float32, bfloat16 or float16 (see `normalization_table`); the result is uint8
+            without, and has its dtype with one.
+        memory_format: of every (B, C, height, width) view.
+        out: the tensor to write and return, of the result's shape and dtype, every view contiguous or channels_last,
+            apart from the images.
+
+    Raises:
+        ValueError: for a wrong dtype, shape, device or number of programs.
+        RuntimeError, ValueError: (native, reference) where a step does not fit its image: a crop outside it, a view
+            of another size.
     """
     source = Source.of("augment", images)
     require(isinstance(program, Program), f"augment: program must be a Program; got {type(program).__name__}")
@@ -127,18 +136,27 @@ def image_op(
     size: tuple[int, int] | None = None,
     interpolation: str | None = None,
 ) -> Tensor:
-    """Apply one named step to every image: (B, C, H, W) uint8 to (B, C, H, W), or (B, C, *size) for ResizedCrop.
+    """Apply one named step to every image: (B, C, H, W) uint8 to (B, C, H, W), or of `size` for ResizedCrop.
 
-    values: a number for all images, (B,) for steps with one value, (P,) for all images or (B, P) for steps with P
-    values. Names and values: AutoContrast, Equalize, Invert, Grayscale, HorizontalFlip, Identity: none; Posterize:
+    Names and values: AutoContrast, Equalize, Invert, Grayscale, HorizontalFlip, Identity: none; Posterize:
     bits 0..8 (0: black); Solarize: threshold; SolarizeAdd: addend (the authors' form, on all pixels); Brightness,
     Contrast, Color, Sharpness: factor (PIL.ImageEnhance); Hue: shift in [-0.5, 0.5] (torchvision on PIL); Rotate:
     degrees counter-clockwise (Image.rotate); ShearX, ShearY: s of the matrix (1 s 0; 0 1 0); TranslateX,
     TranslateY: pixels t of (1 0 t; 0 1 0) (Image.transform); Cutout: x0 y0 x1 y1, both ends painted (125, 123,
     114); GaussianBlur: sigma (ImageFilter.GaussianBlur); ResizedCrop: top left height width, with size=(H, W);
-    Jigsaw: the n * n permutation, row-major, tile k of the result = tile values[k] of the source.
-    interpolation: "nearest" (the default), "bilinear" or "bicubic" for the affine steps; "bilinear" (the default)
-    or "bicubic" for ResizedCrop. Raises ValueError with the step's name for anything else.
+    Jigsaw: the n x n permutation, row-major, tile k of the result = tile values[k] of the source.
+
+    Args:
+        images: (B, C, H, W) uint8, C in {1, 3}.
+        name: of the step.
+        values: a number for all images, (B,) for steps with one value, (P,) for all images or (B, P) for steps with P
+            values.
+        size: (height, width) of the result, for ResizedCrop alone.
+        interpolation: "nearest" (the default), "bilinear" or "bicubic" for the affine steps; "bilinear" (the default)
+            or "bicubic" for ResizedCrop.
+
+    Raises:
+        ValueError: for anything else, with the step's name.
     """
     check_image("image_op", "images", images, "(B, C, H, W)")
     known = [step for step in NAMES if step not in ("Source", "Emit")]

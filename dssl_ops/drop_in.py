@@ -34,16 +34,19 @@ class Indexed(Dataset):
 
 
 class Collate:
-    """A collate_fn that makes a batch's views in one call, in the worker that loaded it: (views, *rest).
+    """A collate_fn that makes a batch's views in one call, in the worker that loaded it: (views, ...).
 
-    Items come from an Indexed dataset and are an image or a tuple (image, *rest): uint8 (C, H, W) tensors, tv_tensors
+    Items come from an Indexed dataset and are an image or a tuple (image, ...): uint8 (C, H, W) tensors, tv_tensors
     among them, of any sizes where the transform starts with a resized crop. The rest is collated by torch's
     default_collate. Items whose image is None, as ImageFiles gives for a file that cannot be read, are left out. Views
     are plain tensors; as uint8, to be normalised where they are used, they pass between processes four times as fast.
 
     A view depends on (seed, epoch, index) alone, so it is the same in any worker, forked or spawned, and in the main
     process. The epoch, which set_epoch changes before an epoch's iteration starts, lies in shared memory: persistent
-    workers see it. Raises ValueError for other items.
+    workers see it.
+
+    Raises:
+        ValueError: for other items.
     """
 
     def __init__(self, transform: Callable, seed: int, memory_format: torch.memory_format = torch.contiguous_format):

@@ -79,12 +79,12 @@ class ViewGraph:
 
     @property
     def predictions(self) -> int:
-        """How many predictions the graph needs: its largest prediction index and one."""
+        """The number of predictions that the graph needs, its largest prediction index and one."""
         return max([0, *(i + 1 for i, _, _ in self.edges)])  # no default=: the dynamo of torch 2.10 does not know it
 
     @property
     def targets(self) -> int:
-        """How many targets the graph needs."""
+        """The number of targets that the graph needs."""
         return max([0, *(j + 1 for _, j, _ in self.edges)])
 
     def __str__(self) -> str:

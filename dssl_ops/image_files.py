@@ -39,16 +39,22 @@ class _Bad(Exception):
 class ImageFiles(Dataset):
     """(image, label) of every image file below `root`: uint8 (3, H, W) of the file's own size, and its class's number.
 
-    root: a folder, a zip, or one image file; folder: the part of it to take. A class is a folder there, leading folders
-    that all files share aside; files beside each other are one class. classes: their names in the order of the labels,
-    by default those found, sorted. Grey, palette and CMYK images become RGB. torchvision decodes JPEG, Pillow the other
-    formats, and JPEG with the same bits where torchvision is not installed. Links are followed, rotation tags are
-    not, as in torchvision's ImageFolder.
+    A class is a folder, leading folders that all files share aside; files beside each other are one class. Grey,
+    palette and CMYK images become RGB. torchvision decodes JPEG, Pillow the other formats, and JPEG with the same bits
+    where torchvision is not installed. Links are followed, rotation tags are not, as in torchvision's ImageFolder.
 
     A file that cannot be read, is truncated or corrupt, has more than 256 MiB or 64 Mi pixels, gives (None, label),
     which transforms.Collate leaves out: it is named once on the logger "dssl_ops" and counted in `skipped`, also when
     another process met it. What the decoder itself repairs is not noticed: a few wrong bytes inside a JPEG's scan,
-    though in a zip its checksum tells. Raises OSError or ValueError where there is no such place or no image in it.
+    though in a zip its checksum tells.
+
+    Args:
+        root: a folder, a zip, or one image file.
+        folder: the part of it to take.
+        classes: their names in the order of the labels; by default those found, sorted.
+
+    Raises:
+        OSError, ValueError: where there is no such place or no image in it.
     """
 
     def __init__(self, root: str | os.PathLike, folder: str = "", classes: Sequence[str] | None = None):

@@ -16,10 +16,16 @@ from .program import MAX_SIDE, require
 class RaggedImages:
     """B images of any sizes in one buffer, one after the other, each (C, H_i, W_i) and contiguous.
 
-    data: uint8 (N,), on the CPU or a GPU; sizes: int64 (B, 2) on the CPU, the height and width of each; channels: 1 or
-    3, of all of them.
     `ragged[i]` is image i, a view into the buffer; `offsets`, int64 (B + 1,), says where each begins. Goes through a
-    DataLoader's workers and its pin_memory as tensors do. Raises ValueError where the parts do not fit together.
+    DataLoader's workers and its pin_memory as tensors do.
+
+    Args:
+        data: uint8 (N,), on the CPU or a GPU.
+        sizes: int64 (B, 2) on the CPU, the height and width of each.
+        channels: 1 or 3, of all of them.
+
+    Raises:
+        ValueError: where the parts do not fit together.
     """
 
     data: Tensor

@@ -189,11 +189,22 @@ class Transform:
     ) -> Tensor:
         """View of uint8 images on the CPU or a GPU, C in {1, 3}: uint8, or Normalize's dtype.
 
-        images: (B, C, H, W), one (C, H, W), a list of (C, H_i, W_i), or RaggedImages. Images of several sizes need a
-        RandomResizedCrop first. What is drawn depends on (seed, epoch, sample id, view) and the image's size alone:
-        not on the batch, its order, threads or any global random state. sample_ids: int64 (B,), default 0..B-1.
-        out: the tensor to write and return, of the result's shape and dtype, contiguous or channels_last, apart from
-        the images; it says the memory format. Raises ValueError for bad input.
+        What is drawn depends on (seed, epoch, sample id, view) and the image's size alone: not on the batch, its order,
+        threads or any global random state.
+
+        Args:
+            images: (B, C, H, W), one (C, H, W), a list of (C, H_i, W_i), or RaggedImages. Images of several sizes need
+                a RandomResizedCrop first.
+            seed: 64 bits.
+            epoch: 0..2^32-1.
+            sample_ids: int64 (B,), default 0..B-1.
+            view: 0..255.
+            memory_format: of the result.
+            out: the tensor to write and return, of the result's shape and dtype, contiguous or channels_last, apart
+                from the images; it says the memory format.
+
+        Raises:
+            ValueError: for bad input.
         """
         keys = seed, epoch, sample_ids
         return make_views(self, self.normalization, images, *keys, memory_format, out, _view(view))

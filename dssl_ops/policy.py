@@ -37,8 +37,14 @@ def policy(text: str, op_set: str | None = None) -> Transform:
     Python, by position or name, or without them: `RA(2,5)` (RandAugment), `UA` (UniformAugment), `Jigsaw(4, p=0.1)`,
     `Solarize(128, p=0.2)`, `RandomApply((RA, Jigsaw), 0.5)`. Names ignore case; words need no quotes: `RA(2, 9,
     op_set=ra14)`. `Choice(0.9*RA(2,5), 0.1*Jigsaw(4))` runs exactly one of its terms, with those probabilities, or with
-    equal ones where none is written. The repr of a transform is a policy too. op_set: that of every RA and UA which
-    names none; None leaves each its own default. Raises ValueError that says what is wrong and where.
+    equal ones where none is written. The repr of a transform is a policy too.
+
+    Args:
+        text: the policy.
+        op_set: that of every RA and UA which names none; None leaves each its own default.
+
+    Raises:
+        ValueError: that says what is wrong and where.
     """
     require(isinstance(text, str), f"policy: expected text such as 'RA(2,5)+Jigsaw(4)'; got {type(text).__name__}")
     require(len(text) <= LONGEST, f"policy: at most {LONGEST} characters; got {len(text)}")

@@ -107,10 +107,18 @@ _RULES = {
 class Program:
     """Programs of a batch of B images as CSR tensors on the CPU; `Emit(k)` writes view k, `Source` starts again.
 
-    opcodes int32 (S,), step_offsets int64 (B+1,), values float64 (V,), value_offsets int64 (S+1,): image i runs
-    steps step_offsets[i]..step_offsets[i+1], step s has values[value_offsets[s]:value_offsets[s+1]].
+    Image i runs steps step_offsets[i]..step_offsets[i+1]; step s has values[value_offsets[s]:value_offsets[s+1]].
     Every program emits each of the views 0..views-1 (64 at most) once, all of height x width.
-    Raises ValueError where a tensor breaks this form.
+
+    Args:
+        opcodes: int32 (S,), of all images' steps.
+        step_offsets: int64 (B+1,).
+        values: float64 (V,).
+        value_offsets: int64 (S+1,).
+        views, height, width: of what a program makes.
+
+    Raises:
+        ValueError: where a tensor breaks this form.
     """
 
     opcodes: Tensor

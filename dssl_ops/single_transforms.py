@@ -116,8 +116,10 @@ class GaussianBlur(Transform):
 class ColorJitter(Transform):
     """torchvision's ColorJitter on Pillow images, with probability p: its four operations in random order.
 
-    brightness, contrast, saturation: a number b for factors in [max(0, 1 - b), 1 + b], or (low, high); hue: a number
-    h <= 0.5 for shifts in [-h, h], or (low, high) within [-0.5, 0.5]. 0 leaves the operation out.
+    Args:
+        brightness, contrast, saturation: a number b for factors in [max(0, 1 - b), 1 + b], or (low, high).
+        hue: a number h <= 0.5 for shifts in [-h, h], or (low, high) within [-0.5, 0.5]. 0 leaves an operation out.
+        p: probability of all four.
     """
 
     brightness: float | Range = 0.0
@@ -151,7 +153,12 @@ class ColorJitter(Transform):
 class RandomResizedCrop(Transform):
     """torchvision's RandomResizedCrop on Pillow images: a box of `scale` of the area and `ratio` of sides, resized.
 
-    size: int or (H, W); interpolation "bilinear" or "bicubic"; pil_compat 12 or 13, whose resize to reproduce.
+    Args:
+        size: of the result, a number or (H, W).
+        scale: (low, high) of the box's share of the area.
+        ratio: (low, high) of its width over its height.
+        interpolation: "bilinear" or "bicubic".
+        pil_compat: 12 or 13, the Pillow whose resize to reproduce.
     """
 
     size: int | tuple[int, int]

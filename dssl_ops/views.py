@@ -30,8 +30,13 @@ from .single_transforms import (
 class StandardView(Transform):
     """The standard view T: random resized crop, flip, colour jitter, greyscale, Gaussian blur and solarization.
 
-    The defaults are the authors' for CIFAR-10. flip, jitter_p, grayscale, blur and solarize (of values from 128 up) are
-    probabilities; the rest is as in RandomResizedCrop, ColorJitter and GaussianBlur.
+    The defaults are the authors' for CIFAR-10.
+
+    Args:
+        size, scale, ratio, interpolation, pil_compat: as in RandomResizedCrop.
+        jitter: brightness, contrast, saturation and hue, as in ColorJitter.
+        sigma: as in GaussianBlur.
+        flip, jitter_p, grayscale, blur, solarize: probabilities; solarize is of values from 128 up.
     """
 
     size: int | tuple[int, int]
@@ -99,9 +104,13 @@ class Views(NamedTuple):
 class DirectedViews(SeveralViews):
     """The four views of DSSL (Eq. 3): v and v' from `standard`, and from each of them a heavier one by `heavy`.
 
-    standard: one transform, or a pair of them: v is made by the first and v' by the second (as StandardView.byol's).
     v^ continues the program of its v, so its shared part runs once. v draws with view 0, v' with 1, the heavy
     steps of v^ with 2 and of v^' with 3. All four views must have one size.
+
+    Args:
+        standard: one transform, or a pair of them: v is made by the first and v' by the second (as StandardView.byol).
+        heavy: the transform that goes on from v to v^, and from v' to v^'.
+        normalize: a Normalize for all four, or None for bytes.
     """
 
     standard: Transform | tuple[Transform, Transform]
@@ -148,7 +157,10 @@ class DirectedViews(SeveralViews):
 class MultiView(SeveralViews):
     """n independent views, view k drawn with view=k: a tuple of n tensors.
 
-    transform: one, or several that take turns: view k is made by transform[k % their number].
+    Args:
+        transform: one, or several that take turns: view k is made by transform[k % their number].
+        views: n.
+        normalize: a Normalize for all of them, or None for bytes.
     """
 
     transform: Transform | tuple[Transform, ...]

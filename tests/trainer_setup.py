@@ -35,12 +35,16 @@ def weights(folder):
 
 def tiny_command(out, *more, config=TINY):
     """`dssl train` with the settings of `config`, TINY or another tiny one."""
-    preset = PRESETS[f"{config.method}-cifar10"]["small"]
-    changed = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    changed = {name: show(value) for name, value in changed.items() if value != getattr(preset, name)}
-    changed |= {"data": config.data, "out": out}
-    options = [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    options = [*options_for(config), "--data", config.data, "--out", str(out)]
     return [sys.executable, "-m", "dssl_trainer", "train", f"{config.method}-cifar10", *options, *more]
+
+
+def options_for(config):
+    """What turns the small recipe into `config`, on the command line; data and out aside."""
+    preset = PRESETS[f"{config.method}-cifar10"]["small"]
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in ("data", "out")}
+    changed = {name: show(value) for name, value in values.items() if value != getattr(preset, name)}
+    return [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def environment():
