@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dssl_trainer import gallery
-from dssl_trainer.drawn import draw
-from dssl_trainer.scene import scene
+from dssl_trainer.data.drawn import draw
+from dssl_trainer.reports import gallery
+from dssl_trainer.reports.scene import scene
 from matplotlib.figure import Figure
 
 from dssl_ops import ViewGraph, barlow_twins, directional_loss, image_op, jigsaw, nt_xent

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from dssl_trainer.cifar import TEST, TRAIN
 from dssl_trainer.cli import main, parser
-from dssl_trainer.drawn import CLASSES, draw
+from dssl_trainer.data.cifar import TEST, TRAIN
+from dssl_trainer.data.drawn import CLASSES, draw
 from trainer_setup import TINY, options_for
 
 ROOT = Path(__file__).resolve().parent.parent

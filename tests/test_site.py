@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
-from dssl_trainer.html_report import write_report
+from dssl_trainer.reports.html_report import write_report
 from dssl_trainer.train import train
 from trainer_setup import environment, tiny
 
