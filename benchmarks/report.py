@@ -234,7 +234,7 @@ def filled(page, folder=rows.RESULTS):
         if match[2] not in made:
             raise SystemExit(f"benchmarks: {page.name} has no such table: {match[2]}; there are {', '.join(made)}")
         text = made[match[2]]()
-        return match[1] + (text.replace("(docs/", "(") if page.parent.name == "docs" else text) + match[3]
+        return match[1] + (text.replace("(docs/", "(") if page.name != "README.md" else text) + match[3]
 
     return MARKED.sub(fill, page.read_text())
 

@@ -23,6 +23,9 @@ html_theme = "furo"
 html_title = f"dssl_ops {version}"
 html_math_renderer = "mathml"  # every browser has it: no script, no network
 default_role = "code"  # docstrings write `name` as Markdown does
+smartquotes = False  # v' is a name
+html_show_copyright = False
+napoleon_use_rtype = False  # "A scalar or (B,): ..." is one sentence
 autodoc_typehints = "none"  # the docstrings say more: shapes and dtypes
 autodoc_default_options = {"members": True, "inherited-members": False}
 

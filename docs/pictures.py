@@ -92,9 +92,9 @@ def picture_directional_loss(path):
         (slope,) = torch.autograd.grad(directional_loss([prediction], [target], one_edge), prediction)
         prediction = (prediction - 0.25 * slope).detach().requires_grad_()
     axis.annotate("", target[0], (0, 0), arrowprops={"arrowstyle": "-|>", "color": "tab:blue", "lw": 2.5})
-    axis.text(1.02, 0.2, "target t", color="tab:blue", va="top", ha="right")
-    axis.text(-0.5, 1.05, "prediction p", color="tab:red", ha="center")
-    axis.set(xlim=(-0.9, 1.3), ylim=(-0.05, 1.4), aspect="equal")
+    axis.text(0.9, 0.08, "target t", color="tab:blue", ha="center")
+    axis.text(-0.55, 1.1, "prediction p", color="tab:red", ha="center")
+    axis.set(xlim=(-0.9, 1.3), ylim=(-0.05, 1.4), aspect="equal", xticks=[], yticks=[])
     axis.set_title("gradient steps of p: it turns, t stays", fontsize=9)
     figure.savefig(path, dpi=DPI)
 
@@ -138,7 +138,7 @@ def picture_barlow_twins(path):
 def picture_jigsaw(path):
     """One image, cut into 2 x 2, 4 x 4 and 7 x 7 tiles; 7 divides 224, and 5 does not."""
     image = square()
-    figure, axes = row(4)
+    figure, axes = row(4, 2.6, 2.9)
     show(axes[0], image[0], "image")
     for axis, grid in zip(axes[1:], (2, 4, 5), strict=True):
         if 224 % grid == 0:
