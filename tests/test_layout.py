@@ -64,6 +64,12 @@ def test_trainer_uses_public_names_only(path):
     assert [name for name in ours if any(part.startswith("_") for part in name.split("."))] == []
 
 
+def test_setup_finds_every_package():
+    """find_packages leaves a folder without __init__.py out of the wheel, and only an installed copy shows it."""
+    folders = {path.parent for wing in ("dssl_ops", "python/dssl_trainer") for path in (ROOT / wing).rglob("*.py")}
+    assert relative(folder for folder in folders if not (folder / "__init__.py").exists()) == []
+
+
 def test_library_does_not_know_the_trainer():
     library = (ROOT / "dssl_ops").rglob("*.py")
     assert relative(path for path in library if any("dssl_trainer" in name for name in imports(path))) == []

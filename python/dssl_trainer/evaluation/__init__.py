@@ -1,0 +1,1 @@
+"""What the frozen encoder is worth: kNN, linear and fast protocols, collapse, detection."""

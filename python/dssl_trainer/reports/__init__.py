@@ -1,0 +1,1 @@
+"""Curves, galleries, and the HTML page of a run."""
