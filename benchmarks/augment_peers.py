@@ -221,7 +221,7 @@ class TritonAugment:
 
     def __init__(self, size):
         if not torch.cuda.is_available():
-            raise Skip("it needs CUDA")
+            raise Skip("needs CUDA")
         import triton_augment
 
         self.standard = triton_augment.TritonFusedAugment(

@@ -33,7 +33,7 @@ def lightly():
 
 def metric_learning(n):
     if n > 256:
-        raise Skip("its memory is cubic in N")
+        raise Skip("memory is cubic in N")
     from pytorch_metric_learning.losses import NTXentLoss, SelfSupervisedLoss
 
     return loss(SelfSupervisedLoss(NTXentLoss(0.5)))
@@ -65,7 +65,7 @@ def dense_both_ways(x, y):
 
 def inf_cl(device):
     if device != "cuda":
-        raise Skip("it needs CUDA")
+        raise Skip("needs CUDA")
     from inf_cl import cal_inf_loss
 
     def both_ways(x, y):
@@ -78,7 +78,7 @@ def inf_cl(device):
 
 def memeff(device):
     if device != "cuda":
-        raise Skip("it needs CUDA")
+        raise Skip("needs CUDA")
     from memeff import MemoryEfficientCLIPLoss
 
     return loss(MemoryEfficientCLIPLoss(temperature=0.2, stable=False))

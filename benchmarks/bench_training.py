@@ -32,6 +32,7 @@ from .bench_directional_loss import dense
 from .pictures import photographs
 
 PARTS = ("views", "forward", "loss", "backward", "optimizer")
+STEPS = 20  # times the seconds of an implementation, for both sides
 OURS, PEER = "dssl_ops", "Pillow views, eager loss"
 
 
@@ -149,14 +150,11 @@ class Training:
         sides = {name: Side(config, images, losses[name], loader) for name, loader in loaders.items()}
         try:
             require_equal_losses(sides)
-            spent = {name: [] for name in sides}
-            for number in range(effort.rounds // 2 + 2):
-                for name, side in sides.items():
-                    spent[name].append(side.step(number)[0])
+            spent = in_turns(sides, effort)
         finally:
             for loader in loaders.values():
                 loader.close()
-        return [row for name in sides for row in self.rows(machine, name, spent[name][2:], load)]
+        return [row for name in sides for row in self.rows(machine, name, spent[name], load)]
 
     def rows(self, machine, name, spent, load):
         what = dict(zip(rows.case_columns(), self.key(machine.device))) | {"impl": name, "items": self.batch}
@@ -165,6 +163,17 @@ class Training:
         yield rows.stamp(what, [sum(parts.values()) for parts in spent])
         for part in PARTS:
             yield rows.stamp(what | {"mode": part}, [parts[part] for parts in spent])
+
+
+def in_turns(sides, effort):
+    """Milliseconds of the parts of every step, the first two of each side not counted."""
+    spent, start = {name: [] for name in sides}, time.perf_counter()
+    for number in range(2 + effort.rounds):
+        if number >= 2 + effort.least and time.perf_counter() - start > STEPS * effort.seconds:
+            break
+        for name, side in sides.items():
+            spent[name].append(side.step(number)[0])
+    return {name: steps[2:] for name, steps in spent.items()}
 
 
 def require_equal_losses(sides):
@@ -192,4 +201,4 @@ def large_images(batch):
 def cases(device, full):
     yield Training("simsiam-cifar10", small_images, 32, 128, device)
     if full:
-        yield Training("simsiam-imagenet", large_images, 224, 32, device)
+        yield Training("simsiam-imagenet", large_images, 224, 16, device)

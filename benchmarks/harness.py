@@ -134,7 +134,7 @@ def size(inputs):
 
 def start(case, machine, sets, say):
     """By name, an endless turn of calls, one an input set, and milliseconds of the first. They agree, or SystemExit."""
-    calls, first, wanted = {}, {}, None
+    calls, first, wanted, left_out = {}, {}, None, {}
     for name, peer in case.peers.items():
         torch.set_num_threads(1 if peer.one_core else machine.threads)
         try:
@@ -145,7 +145,7 @@ def start(case, machine, sets, say):
         except (ImportError, Skip) as reason:
             if name == "dssl_ops":
                 raise
-            say(f"    {name} is skipped: {str(reason).splitlines()[0]}")
+            left_out.setdefault(str(reason).splitlines()[0], []).append(name)
             continue
         if peer.equal:
             wanted = wanted or result
@@ -154,6 +154,8 @@ def start(case, machine, sets, say):
                 blame(case, name, error, say)
                 continue
         calls[name] = itertools.cycle(bound[1:] + bound[:1])
+    for reason, names in left_out.items():
+        say(f"    skipped, {reason}: {', '.join(names)}")
     return calls, first
 
 
@@ -161,7 +163,7 @@ def blame(case, name, error, say):
     """The second implementation is the reference: where it differs, ours is wrong."""
     if name == list(case.peers)[1]:
         raise SystemExit(f"{case.title}: ours differs from {name} by {error:.1e}; nothing is timed")
-    say(f"    {name} is skipped: it differs from ours by {error:.1e}")
+    say(f"    skipped, differs from ours by {error:.1e}: {name}")
 
 
 def difference(got, wanted):

@@ -72,8 +72,8 @@ def test_a_peer_that_is_missing_or_wrong_is_left_out_with_its_reason():
     found = case.measure(bench, LIMITS, EFFORT, said.append)
     assert [row["impl"] for row in found] == ["dssl_ops", "eager"]
     assert [line.strip() for line in said] == [
-        "wrong is skipped: it differs from ours by 1.0e+00",
-        "gone is skipped: no-such-package is not installed",
+        "skipped, differs from ours by 1.0e+00: wrong",
+        "skipped, no-such-package is not installed: gone",
     ]
 
 
