@@ -24,6 +24,7 @@ def setting(default, about, choices=None, minimum=None, maximum=None, length=Non
 
 METHODS = ("simsiam", "byol", "simclr", "mocov2", "barlow")
 DATASETS = ("cifar10", "imagenet")
+BYOL_HARDER = "byol_harder"  # the one word that is no policy: it alters the standard view, too
 VARIANTS = ("baseline", "heavy", "dssl", "soft")
 ENCODERS = ("resnet10_eighth", "resnet10_half", "resnet18_cifar", "resnet18", "resnet50")
 
@@ -59,7 +60,10 @@ class Config:
     solarize: tuple[float, ...] = setting((0.0, 0.0), "probability in v and in v'", length=2, minimum=0, maximum=1)
     normalize: bool = setting(True, "subtract the data set's mean, divide by its deviation")
 
-    heavy: str = setting("RA(2,5)+Jigsaw(4)", "heavy policy: RA(n,m), UA, Jigsaw(n), Choice(0.9*RA, 0.1*Jigsaw), ..")
+    heavy: str = setting(
+        "RA(2,5)+Jigsaw(4)", "heavy policy: RA(n,m), UA, Jigsaw(n), Choice(0.9*RA, 0.1*Jigsaw), ..; byol_harder: the "
+        "authors' of BYOL on ImageNet, RA(2,9) before T, then RA(8,16), a second T and a JigSaw in 1 of 10",
+    )  # fmt: skip
     op_set: str = setting("author16", "operations of RandAugment; ra14: of UA, too", ("author16", "ra14"))
     heavy_from: str = setting(
         "view", "v^ continues its v (Eq. 3), or starts from the whole image, or from another crop of it",
@@ -145,6 +149,8 @@ class Config:
             raise TrainerError(
                 f"variant {self.variant} needs a heavy augmentation, such as --heavy 'RA(2,5)+Jigsaw(4)'"
             )
+        if self.heavy == BYOL_HARDER and self.op_set != "author16":
+            raise TrainerError(f"heavy byol_harder is of op_set author16; got {self.op_set}")
         if self.variant == "soft" and self.heavy_from != "view":
             raise TrainerError("variant soft needs heavy_from view: the severity is that of the steps from v to v^")
         if self.batch_size % (self.accumulate * self.bn_splits):

@@ -67,7 +67,7 @@ class Run:
 
     def step(self):
         start, step = time.perf_counter(), self.progress.step
-        batches = self.loader.get(step, self.last_step)
+        batches = self.next_batches(step)
         self.meter.data_seconds += time.perf_counter() - start
         outcome = self.learner.step(batches, step)
         self.count(outcome.loss)
@@ -80,6 +80,14 @@ class Run:
             self.watched |= metrics.of_step(batches[-1], outcome, self.learner)
         self.bar.set_postfix_str(f"loss {self.last_loss:.3f}, {self.meter.images_per_second:,.0f} img/s", refresh=False)
         self.bar.update()
+
+    def next_batches(self, step):
+        """A file that cannot be decoded ends the run, for its batch would be another one; what is trained is kept."""
+        try:
+            return self.loader.get(step, self.last_step)
+        except TrainerError:
+            self.save()
+            raise
 
     def count(self, loss):
         if not math.isfinite(loss):

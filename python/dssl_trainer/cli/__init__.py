@@ -3,6 +3,7 @@
 A file's `add` declares its options, its `run` imports what it needs: a wrong option should not wait for torch."""
 
 import argparse
+import os
 import sys
 
 from ..errors import TrainerError
@@ -20,6 +21,8 @@ def main(arguments=None):
     try:
         if rest:
             raise TrainerError(unexpected(rest[0], options.command))
+        if options.command != "train" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise TrainerError("it is one process; start it without torchrun")
         options.run(options)
     except (TrainerError, OSError) as error:
         print(f"dssl {options.command}: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ import torch
 
 from dssl_ops.transforms import Compose, DirectedViews, MultiView, Normalize, RandomResizedCrop, StandardView, policy
 
+from ..config import BYOL_HARDER
 from ..errors import TrainerError
 from ..variants import has_heavy_copies, heavy_views, view_names
 
@@ -23,11 +24,22 @@ def standard_view(config, side):
 
 def heavy_policy(config):
     """RA draws from author16 and UA from its own list, unless the setting says ra14."""
+    if config.heavy == BYOL_HARDER:
+        return DirectedViews.byol_harder(config.image_size).heavy
     return policy(config.heavy, None if config.op_set == "author16" else config.op_set)
 
 
+def standard_pair(config):
+    """T of v and of v'; in the authors' harder BYOL an RA(2, 9) of the whole image goes before it."""
+    pair = tuple(standard_view(config, side) for side in (0, 1))
+    if config.heavy == BYOL_HARDER:
+        first = DirectedViews.byol_harder(config.image_size).standard.transforms[0]
+        return tuple(Compose((first, standard)) for standard in pair)
+    return pair
+
+
 def transform(config, norm):
-    standard, heavy = tuple(standard_view(config, side) for side in (0, 1)), heavy_policy(config)
+    standard, heavy = standard_pair(config), heavy_policy(config)
     if has_heavy_copies(config) and config.heavy_from == "view":
         return DirectedViews(standard, heavy, norm)
     if has_heavy_copies(config):
