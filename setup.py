@@ -49,7 +49,11 @@ setup(
         "dssl_ops.csrc",
     ],
     package_dir={"dssl_trainer": "python/dssl_trainer", "dssl_ops.csrc": "csrc"},
-    package_data={"dssl_ops.csrc": ["*.cpp", "*/*.cpp", "*/*.h", "*/*.cu", "*/*.cuh"]},
+    package_data={
+        "dssl_ops": ["py.typed"],
+        "dssl_trainer": ["py.typed"],
+        "dssl_ops.csrc": ["*.cpp", "*/*.cpp", "*/*.h", "*/*.cu", "*/*.cuh"],
+    },
     include_package_data=False,
     cmdclass={"build_py": BuildPython},
     distclass=Wheel,

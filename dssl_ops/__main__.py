@@ -29,7 +29,7 @@ def info() -> dict[str, str]:
         "CUDA toolkit": str(_build_cuda.toolkit() or "none found"),
         "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "backend": f"{backend} ({reason})",
-        "kernels": core.__file__ if core else "not loaded",
+        "kernels": str(core.__file__) if core else "not loaded",
         "compiled for": f"{core.capability}, by {core.compiler}" if core else "-",
         "cache": str(_build.cache_root()),
         "op sets": ", ".join(op_sets.OP_SETS),

@@ -24,9 +24,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
+from collections.abc import Callable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -151,7 +152,7 @@ def _temporary_root() -> Path:
     return root if not root.is_symlink() and _is_ours(root) else Path(tempfile.mkdtemp(prefix="dssl_ops-"))
 
 
-def load():
+def load() -> ModuleType:
     """The compiled module: prebuilt in the package if that fits this machine, else from the cache, else built now.
 
     Raises NoCompiler, or RuntimeError with the end of the compiler's output when the sources do not compile.
@@ -170,17 +171,17 @@ def load():
     return module
 
 
-def _found(entry: Path, wanted: dict[str, str | None]) -> tuple[Any, Path] | None:
+def _found(entry: Path, wanted: dict[str, str | None]) -> tuple[ModuleType, Path] | None:
     binary = entry / f"{NAME}.so"
     return (_import(binary), binary) if fits(binary, wanted) else None
 
 
-def build(target: Path, wanted: dict[str, str | None]) -> tuple[Any, Path]:
+def build(target: Path, wanted: dict[str, str | None]) -> tuple[ModuleType, Path]:
     """Compiles into target/_core.so; gives the module and that path."""
     return compile_into(target, NAME, "CPU kernels", wanted, _compile)
 
 
-def cached(wanted: dict[str, str | None], found: Callable, made: Callable):
+def cached(wanted: dict[str, str | None], found: Callable, made: Callable) -> Any:
     """found(entry) if that gives something, else made(entry): one process makes, the others wait and find."""
     entry = cache_root() / key(wanted)
     entry.mkdir(mode=0o700, exist_ok=True)
@@ -223,7 +224,7 @@ def compile_into(
     return loaded, binary
 
 
-def _compile(work: Path):
+def _compile(work: Path) -> ModuleType:
     with toolchain(work) as cpp_extension:
         return cpp_extension.load(
             NAME,
@@ -235,7 +236,7 @@ def _compile(work: Path):
 
 
 @contextlib.contextmanager
-def toolchain(work: Path):
+def toolchain(work: Path) -> Iterator[Any]:
     """torch's builder, for a while in which it finds ninja and a compiler command with arguments, which it does not
     take: it gets a script in `work` that runs the command.
     """
@@ -257,7 +258,7 @@ def toolchain(work: Path):
         os.environ.update(before)
 
 
-def _cpp_extension():
+def _cpp_extension() -> Any:
     """torch's builder: 0.3 s of import that a warm start does not pay, and a guess about CUDA that we do not use."""
     logger = logging.getLogger("torch.utils.cpp_extension")
     before = logger.level
@@ -270,7 +271,7 @@ def _cpp_extension():
 
 
 @contextlib.contextmanager
-def _locked(path: Path):
+def _locked(path: Path) -> Iterator[None]:
     """One builder at a time. The kernel releases the lock when its holder dies, however it dies."""
     with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -291,9 +292,8 @@ def _checksum(binary: Path) -> str:
     return hashlib.sha256(binary.read_bytes()).hexdigest()
 
 
-def _import(binary: Path):
+def _import(binary: Path) -> ModuleType:
     loader = ExtensionFileLoader(NAME, str(binary))
-    spec = importlib.util.spec_from_file_location(NAME, binary, loader=loader)
-    module = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(ModuleSpec(NAME, loader, origin=str(binary)))
     loader.exec_module(module)
     return module

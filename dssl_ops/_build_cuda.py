@@ -53,7 +53,8 @@ def toolkit() -> Path | None:
 
 def _pip_roots() -> list[Path]:
     packages = importlib.util.find_spec("nvidia")
-    return [Path(root) / "cu13" for root in packages.submodule_search_locations] if packages else []
+    locations = packages.submodule_search_locations if packages else None
+    return [Path(root) / "cu13" for root in locations or ()]
 
 
 def nvcc_version() -> str | None:
@@ -134,6 +135,7 @@ def _covering(folder: Path, architectures: list[str], wanted: dict[str, str | No
 
 def _compile(work: Path, name: str, architectures: list[str]) -> None:
     root = toolkit()
+    assert root is not None  # else there is no recipe to compile
     numbers = [architecture.replace(".", "") for architecture in architectures]
     with _build.toolchain(work) as cpp_extension:
         before, cpp_extension.CUDA_HOME = cpp_extension.CUDA_HOME, str(root)  # torch guesses, wrongly behind a wrapper

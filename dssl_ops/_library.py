@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import _build, _build_cuda
 
+Function = TypeVar("Function")
+REASON = "programs are drawn and checked outside of compiled code"
 _lock = threading.RLock()
 _state: bool | None = None  # None: not yet decided
 _cuda_state: bool | None = None
-_core = None
+_core: ModuleType | None = None
 _failure: RuntimeError | None = None
 _reason = "not decided yet: decided at the first call"
-_callbacks: list = []
+_callbacks: list[Callable[[], None]] = []
 
 
 def native(device: torch.device | None = None) -> bool:
@@ -30,38 +36,38 @@ def native(device: torch.device | None = None) -> bool:
     if _state is None:
         _decide()
     if device is None or device.type in ("cpu", "meta") or not _state:  # meta: shapes alone, from the fake kernels
-        return _state
+        return bool(_state)
     if _cuda_state is None and device.type == "cuda":
         _decide_cuda()
-    return device.type == "cuda" and _cuda_state
+    return device.type == "cuda" and bool(_cuda_state)
 
 
 # torch.compile calls the function while it traces and takes the answer as a constant. This attribute is all that
 # torch._dynamo.assume_constant_result sets; importing torch._dynamo for it would cost a second.
-native._dynamo_marked_constant = True
+native._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def not_compiled(function):
+def not_compiled(function: Function) -> Function:
     """Decorator: torch.compile breaks its graph here, and where it must not, with fullgraph=True, says so. These
     attributes are what dynamo looks for of torch.compiler.disable, which would import it.
     """
-    function._torchdynamo_disable = True
-    function._torchdynamo_disable_msg = "programs are drawn and checked outside of compiled code"
+    function._torchdynamo_disable = True  # type: ignore[attr-defined]
+    function._torchdynamo_disable_msg = REASON  # type: ignore[attr-defined]
     return function
 
 
-def refuse_forward_mode(op: str, *tensors) -> None:
+def refuse_forward_mode(op: str, *tensors: Tensor | None) -> None:
     """Raise NotImplementedError where a tensor carries a tangent: the op would lose it, that is, call it zero."""
     if forward_ad._current_level < 0:
         return
     for tensor in tensors:
-        if isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
+        if isinstance(tensor, Tensor) and forward_ad.unpack_dual(tensor).tangent is not None:
             raise NotImplementedError(
                 f"{op}: forward-mode differentiation is not supported; got an input with a tangent"
             )
 
 
-def when_loaded(register):
+def when_loaded(register: Callable[[], None]) -> Callable[[], None]:
     """Decorator: calls register() right after the kernels are loaded, or now if they are."""
     with _lock:
         if _state:
@@ -71,7 +77,7 @@ def when_loaded(register):
     return register
 
 
-def core():
+def core() -> ModuleType | None:
     """The compiled module, with the strings `capability` and `compiler`; None where the references serve."""
     return _core if native() else None
 

@@ -6,6 +6,8 @@ its rows' log-sum-exp, in the backward pass to its rows' gradient and to the sha
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -20,19 +22,28 @@ class RingLosses(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rows, columns, temperature, queue, positive, excluded, decoupled, group):
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        columns: Tensor,
+        temperature: Tensor,
+        queue: Tensor | None,
+        positive: Tensor,
+        excluded: Tensor,
+        decoupled: bool,
+        group: dist.ProcessGroup,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.decoupled, ctx.group, ctx.counts = decoupled, group, count_rows(columns, group)
-        (shard,), positives, negatives, nearest = [columns.detach()], [], [], []
+        shard, parts = columns.detach(), []
         for step in range(len(ctx.counts)):
             if step:
                 (shard,) = _pass_on([shard], ctx.counts, step, group)
             arguments = _meeting(step, rows, shard, queue, positive, excluded, temperature, decoupled)
-            parts = torch.ops.dssl_ops.nt_xent(*arguments, 0, True)
-            for of_all, part in zip((positives, negatives, nearest), parts[1:]):
-                of_all.append(part)
-        positives, negatives = positives[0], torch.stack(negatives).logsumexp(0)
+            parts.append(torch.ops.dssl_ops.nt_xent(*arguments, 0, True)[1:])
+        of_positives, of_negatives, of_nearest = zip(*parts)
+        positives, negatives = of_positives[0], torch.stack(of_negatives).logsumexp(0)
         ctx.save_for_backward(rows, columns, temperature, queue, positive, excluded, positives, negatives)
-        gap, hits = negatives - positives, positives > torch.stack(nearest).amax(0)
+        gap, hits = negatives - positives, positives > torch.stack(of_nearest).amax(0)
         losses = gap if decoupled else torch.logaddexp(gap, torch.zeros_like(gap))
         denominators = negatives if decoupled else torch.logaddexp(negatives, positives)
         ctx.mark_non_differentiable(denominators, hits)
@@ -40,7 +51,7 @@ class RingLosses(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream, *_):
+    def backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         rows, columns, temperature, queue, positive, excluded, positives, negatives = ctx.saved_tensors
         upstream, ranks = upstream.to(torch.float64).contiguous(), len(ctx.counts)
         of_rows, of_shard = (torch.zeros_like(x, dtype=_wide(rows)) for x in (rows, columns))
@@ -61,14 +72,23 @@ def _wide(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
-def _meeting(step, rows, shard, queue, positive, excluded, temperature, decoupled) -> tuple:
+def _meeting(
+    step: int,
+    rows: Tensor,
+    shard: Tensor,
+    queue: Tensor | None,
+    positive: Tensor,
+    excluded: Tensor,
+    temperature: Tensor,
+    decoupled: bool,
+) -> tuple[Any, ...]:
     """Arguments of the op for the shard of this step: the positives, the rows themselves and the queue come once."""
     if step:
         queue, positive, excluded = None, torch.full_like(positive, -1), torch.full_like(excluded, -1)
     return [rows], [shard], queue, positive, excluded, False, temperature, decoupled
 
 
-def _pass_on(tensors: list[Tensor], counts: list[int], step: int, group) -> list[Tensor]:
+def _pass_on(tensors: list[Tensor], counts: list[int], step: int, group: dist.ProcessGroup) -> list[Tensor]:
     """Sends the shard that this rank holds to the next one, and receives that of `step` ranks before."""
     ranks, rank = len(counts), dist.get_rank(group)
     if ranks == 1:

@@ -70,6 +70,11 @@ def augment(
     _check_table(table, source.channels)
     shape = (program.views, len(source), source.channels, program.height, program.width)
     out = output("augment", source, shape, torch.uint8 if table is None else table.dtype, memory_format, out)
+    return execute(source, images, program, table, out)
+
+
+def execute(source: Source, images: Images, program: Program, table: Tensor | None, out: Tensor) -> Tensor:
+    """`augment` of what has been checked."""
     if not native(source.device):
         return out.copy_(augment_reference(images, program, table=table))
     tensors = (program.opcodes, program.step_offsets, program.values, program.value_offsets)
@@ -113,19 +118,14 @@ def output(
     return out
 
 
-def _described(out) -> str:
+def _described(out: object) -> str:
     return f"{out.dtype} {tuple(out.shape)} on {out.device}" if isinstance(out, Tensor) else type(out).__name__
 
 
 @when_loaded
 def _register_fake() -> None:
-    @torch.library.register_fake("dssl_ops::augment")
-    def _(images, sizes, opcodes, step_offsets, values, value_offsets, table, out):
-        return None
-
-    @torch.library.register_fake("dssl_ops::augment_drawn")
-    def _(images, sizes, instructions, sample_ids, seed, epoch, table, out):
-        return None
+    for op in ("augment", "augment_drawn"):
+        torch.library.register_fake(f"dssl_ops::{op}", lambda *_: None)
 
 
 @not_compiled
@@ -179,7 +179,7 @@ def image_op(
     return augment(images, _one_step_program(name, rows, height, width))[0]
 
 
-def _rows(name: str, values, batch: int) -> np.ndarray:
+def _rows(name: str, values: float | Sequence[float] | Tensor | None, batch: int) -> np.ndarray:
     """values as float64 (batch, P)."""
     if values is None:
         return np.zeros((batch, 0))
@@ -206,10 +206,10 @@ def _tail(name: str, size: tuple[int, int] | None, interpolation: str | None) ->
         return []
     interpolation = interpolation or ("bilinear" if name == "ResizedCrop" else "nearest")
     number = interpolation_number("image_op", interpolation)
-    return [number] if name in AFFINE_OPS else [*size, number, PILLOW_13]
+    return [*(size or ()), number, PILLOW_13] if name == "ResizedCrop" else [number]
 
 
-def _check_fit(name: str, rows: np.ndarray, side: tuple[int, int]) -> None:
+def _check_fit(name: str, rows: np.ndarray, side: Sequence[int]) -> None:
     """Steps that must fit the image: a crop box inside it, a jigsaw whose tiles are not empty and swap sizes."""
     height, width = side
     if name == "ResizedCrop":
@@ -269,13 +269,13 @@ def normalization_table(
     Each operation is rounded on its own, as torchvision's ToDtype(scale=True) and Normalize do, bit for bit.
     One mean and std serve all channels. Raises ValueError where their number does not fit.
     """
-    mean, std = (torch.tensor(row, dtype=torch.float32, device="cpu").reshape(-1, 1) for row in (mean, std))
+    means, stds = (torch.tensor(row, dtype=torch.float32, device="cpu").reshape(-1, 1) for row in (mean, std))
     require(
-        len(mean) == len(std) and len(mean) in (1, channels),
-        f"Normalize: mean and std must have {channels} numbers each; got {len(mean)} and {len(std)}",
+        len(means) == len(stds) and len(means) in (1, channels),
+        f"Normalize: mean and std must have {channels} numbers each; got {len(means)} and {len(stds)}",
     )
     scaled = torch.arange(256, dtype=torch.float32, device="cpu").expand(channels, 256) * (1.0 / 255.0)
-    return ((scaled - mean) / std).to(dtype)
+    return ((scaled - means) / stds).to(dtype)
 
 
 def _check_table(table: Tensor | None, channels: int) -> None:

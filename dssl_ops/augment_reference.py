@@ -57,7 +57,9 @@ def _run(array: np.ndarray, steps: list[tuple[str, tuple[float, ...]]], views: n
 
 def _check_area(values: tuple[float, ...], area: int) -> None:
     most = max(MAX_PIXELS, area)
-    for width, height in (values[5:3:-1], _between_passes(*map(int, values[2:6]), values[7])):
+    box_height, box_width, out_height, out_width = map(int, values[2:6])
+    between = _between_passes(box_height, box_width, out_height, out_width, values[7])
+    for width, height in ((out_width, out_height), between):
         if width * height > most:
             raise ValueError(f"augment: ResizedCrop may need no image of more than {most} pixels; got {values}")
 
@@ -104,7 +106,7 @@ def _affine(matrix: Callable[[float], tuple]) -> Callable:
 
 
 def _rotate(image: Image.Image, degrees: float, interpolation: float) -> Image.Image:
-    return image.rotate(degrees, int(interpolation))
+    return image.rotate(degrees, Image.Resampling(int(interpolation)))
 
 
 def _cutout(image: Image.Image, x0: float, y0: float, x1: float, y1: float) -> Image.Image:

@@ -39,7 +39,7 @@ def augment_sample(
 @when_loaded
 def _register_fake() -> None:
     @torch.library.register_fake("dssl_ops::augment_sample")
-    def _(instructions, sample_ids, sizes, seed, epoch):
+    def _(instructions: Tensor, sample_ids: Tensor, sizes: Tensor, seed: int, epoch: int) -> tuple[Tensor, ...]:
         context = torch.library.get_ctx()
         steps, values = context.new_dynamic_size(), context.new_dynamic_size()
         opcodes = sample_ids.new_empty(steps, dtype=torch.int32)
@@ -57,7 +57,9 @@ def augment_sample_reference(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`augment_sample` in plain Python, the same bits; Python floats are the doubles of the compiled one."""
     words = instructions.tolist()
-    opcodes, step_offsets, values, value_offsets = [], [0], [], [0]
+    opcodes: list[int] = []
+    values: list[float] = []
+    step_offsets, value_offsets = [0], [0]
     for sample_id, (height, width) in zip(sample_ids.tolist(), sizes.tolist()):
         for opcode, step_values in _Sampler(seed, sample_id, epoch, height, width).run(words, 0, len(words)):
             opcodes.append(opcode)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from ._library import native, refuse_forward_mode, when_loaded
 from ._rows import DTYPES, dense_rows, dense_tensors, describe
@@ -13,7 +15,13 @@ from .global_negatives import gather_rows
 
 
 def barlow_twins(
-    z_a: Tensor, z_b: Tensor, lambd: float = 0.0051, scale: float = 1.0, group=None, *, eps: float = 1e-5
+    z_a: Tensor,
+    z_b: Tensor,
+    lambd: float = 0.0051,
+    scale: float = 1.0,
+    group: ProcessGroup | None = None,
+    *,
+    eps: float = 1e-5,
 ) -> Tensor:
     r"""``scale * (sum_i (C_ii - 1)^2 + lambd * sum_{i != j} C_ij^2)`` (Zbontar et al. 2021, Eq. 1), C the correlation
     of the features of z_a with those of z_b over the batch.
@@ -45,7 +53,9 @@ def barlow_twins(
     return loss
 
 
-def barlow_twins_reference(z_a: Tensor, z_b: Tensor, lambd=0.0051, scale=1.0, *, eps=1e-5) -> Tensor:
+def barlow_twins_reference(
+    z_a: Tensor, z_b: Tensor, lambd: float = 0.0051, scale: float = 1.0, *, eps: float = 1e-5
+) -> Tensor:
     """The same in plain PyTorch, through C; serves where there is no compiler, and tests compare with it."""
     wide = torch.float64 if z_a.dtype == torch.float64 else torch.float32
     standard = []
@@ -72,22 +82,22 @@ def _check(z_a: Tensor, z_b: Tensor, lambd: float, scale: float, eps: float) -> 
         )
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     z_a, z_b, ctx.lambd, ctx.scale, _ = inputs
     ctx.save_for_backward(z_a, z_b, *output[1:])
 
 
-def _backward(ctx, upstream, *_):
+def _backward(ctx: Any, upstream: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     backward = torch.ops.dssl_ops.barlow_twins_backward
     of_a, of_b = backward(*ctx.saved_tensors, upstream.to(torch.float64), ctx.lambd, ctx.scale)
     return of_a, of_b, None, None, None
 
 
-def _refuse_double_backward(ctx, *_):
+def _refuse_double_backward(ctx: Any, *_: Any) -> NoReturn:
     raise NotImplementedError("barlow_twins: double backward is not supported; got a graph that needs it")
 
 
-def _fake(z_a, z_b, lambd, scale, eps):
+def _fake(z_a: Tensor, z_b: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.float64 if z_a.dtype == torch.float64 else torch.float32
     rows, width = (-(-size // 32) * 32 for size in z_a.shape)  # matrix_size in barlow_twins_cpu.cpp
     size = 2 * rows * rows if z_a.shape[1] >= 2 * z_a.shape[0] else width * width

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,14 +19,15 @@ from .random_ops import RandAugment
 from .single_transforms import Jigsaw, check_probability, is_number
 
 
-def check_transforms(op: str, transforms: Sequence[Transform]) -> tuple[Transform, ...]:
+def check_transforms(op: str, transforms: Sequence[object]) -> tuple[Transform, ...]:
     require(isinstance(transforms, Sequence), f"{op}: expected a list of transforms; got {transforms!r}")
     for transform in transforms:
-        require(isinstance(transform, Transform), f"{op}: expected a transform; got {type(transform).__name__}")
+        if not isinstance(transform, Transform):
+            raise ValueError(f"{op}: expected a transform; got {type(transform).__name__}")
         require(
             transform.normalization is None, f"{op}: Normalize may only end the outermost transform; got {transform}"
         )
-    return tuple(transforms)
+    return cast(tuple[Transform, ...], tuple(transforms))
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Normalize:
     std: tuple[float, ...]
     dtype: torch.dtype = torch.float32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("mean", "std"):
             numbers = getattr(self, name)
             numbers = (numbers,) if is_number(numbers) else tuple(numbers)
@@ -65,7 +67,7 @@ class Compose(Transform):
 
     transforms: tuple[Transform | Normalize, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         transforms = self.transforms
         ends = isinstance(transforms, Sequence) and len(transforms) > 0 and isinstance(transforms[-1], Normalize)
         check_transforms("Compose", transforms[:-1] if ends else transforms)
@@ -89,7 +91,7 @@ class Choice(Transform):
     transforms: tuple[Transform, ...]
     probabilities: tuple[float, ...] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         transforms = check_transforms("Choice", self.transforms)
         require(len(transforms) > 0, "Choice: transforms must not be empty")
         probabilities = self.probabilities or [1 / len(transforms)] * len(transforms)
@@ -113,7 +115,7 @@ class Choice(Transform):
         return cls((RandAugment(n, m, op_set), Jigsaw(grid)), (1 - jigsaw, jigsaw))
 
     def instructions(self, listing: Listing) -> None:
-        add_choice(listing, "Choice", self.transforms, self.probabilities)
+        add_choice(listing, "Choice", self.transforms, self.probabilities or ())
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class RandomApply(Transform):
     transforms: tuple[Transform, ...]
     p: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_probability("RandomApply", self.p)
         object.__setattr__(self, "transforms", check_transforms("RandomApply", self.transforms))
 

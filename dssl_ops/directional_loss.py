@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -92,7 +93,9 @@ def _views(tensors: Tensor | Sequence[Tensor], name: str) -> list[Tensor]:
     return list(tensors)
 
 
-def _check(predictions, targets, graph, weights, reduction) -> None:
+def _check(
+    predictions: list[Tensor], targets: list[Tensor], graph: ViewGraph, weights: Tensor | None, reduction: str
+) -> None:
     if not isinstance(graph, ViewGraph):
         raise TypeError(f"directional_loss: graph must be a ViewGraph; got {type(graph).__name__}")
     if reduction not in _REDUCTIONS:
@@ -129,27 +132,34 @@ def _check_weights(weights: Tensor, edges: int, like: Tensor) -> None:
         raise ValueError("directional_loss: weights get no gradient; got weights that require one: detach them")
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     predictions, targets, ctx.edges, _, _, ctx.reduction = inputs
     ctx.save_for_backward(*predictions, *targets, output[1])
     ctx.views = len(predictions)
 
 
-def _backward(ctx, upstream, _):
+def _backward(ctx: Any, upstream: Tensor, _: Any) -> tuple[Any, ...]:
     *views, coefficients = ctx.saved_tensors
     predictions, targets = views[: ctx.views], views[ctx.views :]
     upstream = upstream.to(torch.float64).contiguous()
     backward = torch.ops.dssl_ops.directional_loss_backward
     gradients = backward(predictions, targets, coefficients, upstream, ctx.edges, ctx.reduction)
-    no_edges = None if ctx.edges else []  # torch takes an empty list for one of tensors
+    no_edges: list[Tensor] | None = None if ctx.edges else []  # torch takes an empty list for one of tensors
     return list(gradients.unbind()), [None] * len(targets), no_edges, no_edges, None, None
 
 
-def _refuse_double_backward(ctx, *_):
+def _refuse_double_backward(ctx: Any, *_: Any) -> NoReturn:
     raise NotImplementedError("directional_loss: double backward is not supported; got a graph that needs it")
 
 
-def _fake(predictions, targets, edges, edge_weights, weights, reduction):
+def _fake(
+    predictions: list[Tensor],
+    targets: list[Tensor],
+    edges: list[int],
+    edge_weights: list[float],
+    weights: Tensor | None,
+    reduction: int,
+) -> tuple[Tensor, Tensor]:
     like = predictions[0]
     wide = torch.float64 if like.dtype == torch.float64 else torch.float32
     loss = like.new_empty((like.shape[0],) if _REDUCTIONS[reduction] == "none" else (), dtype=wide)
@@ -157,7 +167,7 @@ def _fake(predictions, targets, edges, edge_weights, weights, reduction):
     return loss, like.new_empty((like.shape[0], coefficients), dtype=torch.float64)
 
 
-def _fake_backward(predictions, targets, coefficients, upstream, edges, reduction):
+def _fake_backward(predictions: list[Tensor], *_: Any) -> Tensor:
     return predictions[0].new_empty((len(predictions), *predictions[0].shape))
 
 

@@ -26,7 +26,7 @@ class Indexed(Dataset):
         self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset)  # type: ignore[arg-type]  # torch's Dataset leaves __len__ to its subclasses
 
     def __getitem__(self, index: int) -> tuple[int, Any]:
         index = int(index)

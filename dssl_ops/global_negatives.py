@@ -12,12 +12,14 @@ shards go around the ranks instead, O(N_local D), as many messages a pass as the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
-def count_rows(rows: Tensor, group) -> list[int]:
+def count_rows(rows: Tensor, group: dist.ProcessGroup) -> list[int]:
     """How many rows each rank has."""
     if not isinstance(group, dist.ProcessGroup):
         raise TypeError(f"group must be a torch.distributed process group; got {group!r}")
@@ -26,7 +28,7 @@ def count_rows(rows: Tensor, group) -> list[int]:
     return [int(count) for count in counts]
 
 
-def gather_rows(rows: Tensor, group) -> tuple[Tensor, int, int]:
+def gather_rows(rows: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, int, int]:
     """All ranks' rows in rank order, the number of rows before this rank's, and the number of all."""
     counts = count_rows(rows, group)
     before = sum(counts[: dist.get_rank(group)])
@@ -35,19 +37,19 @@ def gather_rows(rows: Tensor, group) -> tuple[Tensor, int, int]:
     return _GatherRows.apply(rows, counts, group), before, sum(counts)
 
 
-def sum_over_ranks(value: Tensor, group) -> Tensor:
+def sum_over_ranks(value: Tensor, group: dist.ProcessGroup) -> Tensor:
     """Sum over ranks; its gradient is the upstream one times the number of ranks."""
     return _SumOverRanks.apply(value, group)
 
 
-def scaled_to_ranks(value: Tensor, group) -> Tensor:
+def scaled_to_ranks(value: Tensor, group: dist.ProcessGroup) -> Tensor:
     """The value itself; its gradient is the upstream one times the number of ranks."""
     return _ScaleGradient.apply(value, dist.get_world_size(group))
 
 
 class _GatherRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows: Tensor, counts: list[int], group) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, counts: list[int], group: dist.ProcessGroup) -> Tensor:
         ctx.counts, ctx.group = counts, group
         # Backends want equal shards: pad to the largest.
         padded = rows.new_zeros(max(counts), rows.shape[1])
@@ -57,7 +59,7 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([shard[:count] for shard, count in zip(shards, counts)])
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         # Every rank has a gradient for every row: they add up, in float32 for half types, and each rank keeps its own.
         wide = torch.float64 if gradient.dtype == torch.float64 else torch.float32
         total = gradient.to(wide, memory_format=torch.contiguous_format, copy=True)
@@ -69,23 +71,23 @@ class _GatherRows(torch.autograd.Function):
 
 class _SumOverRanks(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, value: Tensor, group) -> Tensor:
+    def forward(ctx: Any, value: Tensor, group: dist.ProcessGroup) -> Tensor:
         ctx.ranks = dist.get_world_size(group)
         total = value.clone()
         dist.all_reduce(total, group=group)
         return total
 
     @staticmethod
-    def backward(ctx, upstream: Tensor):
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         return upstream * ctx.ranks, None
 
 
 class _ScaleGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, value: Tensor, factor: int) -> Tensor:
+    def forward(ctx: Any, value: Tensor, factor: int) -> Tensor:
         ctx.factor = factor
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx, upstream: Tensor):
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         return upstream * ctx.factor, None

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _VIEWS = ("v", "v'", "v^", "v^'")
 _SCALES = ("sum", "mean")
@@ -95,7 +99,7 @@ class ViewGraph:
         views = max(self.predictions, self.targets)
         return _VIEWS[:views] if views <= len(_VIEWS) else tuple(f"v{i}" for i in range(views))
 
-    def draw(self, ax=None):
+    def draw(self, ax: Axes | None = None) -> Axes:
         """Draw the views on a circle and an arrow from each prediction to its target; returns the Matplotlib axes."""
         if ax is None:
             from matplotlib.figure import Figure

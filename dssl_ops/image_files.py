@@ -11,7 +11,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -192,7 +192,7 @@ def _by_pillow(image: Image.Image) -> Tensor:
 
 
 @lru_cache
-def _torchvision():
+def _torchvision() -> Callable[[bytes], Tensor] | None:
     """A function from a JPEG's bytes to uint8 (3, H, W), or None where torchvision, or its decoder, is not there."""
     try:
         from torchvision.io import ImageReadMode

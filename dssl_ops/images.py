@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -31,8 +32,9 @@ class RaggedImages:
     data: Tensor
     sizes: Tensor
     channels: int
+    offsets: Tensor = field(init=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, dtype, dim in (("data", torch.uint8, 1), ("sizes", torch.int64, 2)):
             tensor = getattr(self, name)
             good = isinstance(tensor, Tensor) and tensor.dtype == dtype and tensor.dim() == dim
@@ -119,8 +121,8 @@ class Source:
             devices = sorted({str(image.device) for image in images})
             require(len(devices) <= 1, f"{op}: images of one list must be on one device; got {', '.join(devices)}")
             return cls(images, None, *(counts or {3}))
-        check_image(op, "images", images, "(B, C, H, W)")
-        return cls([images], None, images.shape[1])
+        batch = check_image(op, "images", images, "(B, C, H, W)")
+        return cls([batch], None, batch.shape[1])
 
     def __len__(self) -> int:
         if self.packed is not None:
@@ -145,7 +147,8 @@ class Source:
     def size(self) -> tuple[int, int] | tuple[None, None]:
         """The height and width that all images have, or two times None."""
         if self._is_batch():
-            return tuple(self.tensors[0].shape[-2:])
+            height, width = self.tensors[0].shape[-2:]
+            return height, width
         return one_size(
             map(tuple, self.packed.tolist() if self.packed is not None else [t.shape[-2:] for t in self.tensors])
         )
@@ -170,10 +173,10 @@ def one_size(sizes: Iterable[tuple[int, int]]) -> tuple[int, int] | tuple[None, 
     return different.pop() if len(different) == 1 else (None, None)
 
 
-def check_image(op: str, label: str, image: Tensor, form: str) -> None:
-    """Raise ValueError unless image is uint8 on the CPU or a GPU, of this form, C in {1, 3}, sides of 1 to 32768."""
+def check_image(op: str, label: str, image: object, form: str) -> Tensor:
+    """The image; ValueError unless it is uint8 on the CPU or a GPU, of this form, C in {1, 3}, sides of 1 to 32768."""
     if _is_image(image, form.count(",") + 1):
-        return
+        return image
     if not isinstance(image, Tensor):
         hint = PIL_HINT if hasattr(image, "getbands") else ""
         raise ValueError(f"{op}: {label} must be a uint8 {form} tensor; got {type(image).__name__}{hint}")
@@ -184,7 +187,7 @@ def check_image(op: str, label: str, image: Tensor, form: str) -> None:
     )
 
 
-def _is_image(image, dim: int) -> bool:
+def _is_image(image: object, dim: int) -> TypeGuard[Tensor]:
     if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.device.type not in _DEVICES:
         return False
     if image.layout != torch.strided:
@@ -193,7 +196,7 @@ def _is_image(image, dim: int) -> bool:
     return len(shape) == dim and shape[-3] in (1, 3) and 1 <= shape[-2] <= MAX_SIDE and 1 <= shape[-1] <= MAX_SIDE
 
 
-def _came(tensor) -> str:
+def _came(tensor: object) -> str:
     if not isinstance(tensor, Tensor):
         return type(tensor).__name__
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

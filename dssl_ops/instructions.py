@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ._library import native, not_compiled
-from .augment import output
-from .augment_reference import augment_reference
+from .augment import execute, output
 from .augment_sample import FIXED, HEADER, augment_sample, signed
-from .images import Images, RaggedImages, Source, one_size
-from .program import MAX_SIDE, OPCODES, Program, require
+from .draw_keys import Drawable, Ids, as_batch, draw_keys, sizes_of, view_key
+from .images import Images, Source
+from .program import OPCODES, Program, require
 
-VIEW_KEYS, MAX_STEPS = 256, 4096  # the bits that the counter of a draw has for them
+if TYPE_CHECKING:
+    from .compose import Normalize
+
+MAX_STEPS = 4096  # of a view: the bits that the counter of a draw has for them
 
 
 class Listing:
@@ -52,7 +55,8 @@ class Listing:
 
     def emit(self, view: int) -> None:
         """The image here is view `view` of the result."""
-        require(self.height is not None, "transforms: images of several sizes need a RandomResizedCrop; got none")
+        if self.height is None or self.width is None:
+            raise ValueError("transforms: images of several sizes need a RandomResizedCrop; got none")
         self.size = self.size or (self.height, self.width)
         require(
             self.size == (self.height, self.width),
@@ -67,10 +71,6 @@ class Listing:
         self.height, self.width = self.source
 
 
-Ids = Tensor | Sequence[int] | int | None
-Drawable = Images | Tensor | Sequence[tuple[int, int]]  # images, or the (H, W) of each
-
-
 class Listed(NamedTuple):
     """What a transform lists for images of one size, or of several: the words, and the views that they make."""
 
@@ -83,65 +83,71 @@ class Listed(NamedTuple):
 def _list_once(maker: Transform | SeveralViews, size: tuple[int | None, int | None], *view: int) -> Listed:
     listing = Listing(*size)
     maker._build(listing, *view)
+    if listing.size is None:
+        raise ValueError(f"transforms: {type(maker).__name__} must emit a view; got none")
     return Listed(torch.tensor(listing.words, dtype=torch.float64, device="cpu"), listing.views, listing.size)
 
 
-def _listed(maker: Transform | SeveralViews, *key) -> Listed:
+def _listed(maker: Transform | SeveralViews, size: tuple[int | None, int | None], *view: int) -> Listed:
     name = type(maker).__name__
     require(isinstance(maker, Hashable), f"transforms: {name} must be hashable, as a frozen dataclass is; got one not")
-    return _cached(_list_once, maker, *key)
+    return _cached(_list_once, maker, size, *view)
 
 
-def _cached(function, *key):
+def _cached(function: Any, *key: Any) -> Any:
     """What the function keeps for the key; under a dispatch mode, such as FakeTensorMode's, the tensors that it makes
     are the mode's, so they are neither kept nor those that were kept before."""
     return (function.__wrapped__ if torch._C._len_torch_dispatch_stack() else function)(*key)
 
 
 @lru_cache(maxsize=64)
-def _table_once(normalize, channels: int) -> Tensor:
+def _table_once(normalize: Normalize, channels: int) -> Tensor:
     return normalize.table(channels)
 
 
 @not_compiled
-def draw_program(maker, source: Drawable, seed: int, epoch: int, sample_ids: Ids, *view: int) -> Program:
+def draw_program(
+    maker: Transform | SeveralViews, source: Drawable, seed: int, epoch: int, sample_ids: Ids, *view: int
+) -> Program:
     """Program of every image; `source` is the images, as a call takes them, or their sizes, B of (H, W)."""
-    sizes, size = _sizes(source)
-    seed, epoch, ids = _keys(seed, epoch, sample_ids, len(sizes))
+    sizes, size = sizes_of(source)
+    seed, epoch, ids = draw_keys(seed, epoch, sample_ids, len(sizes))
     listed = _listed(maker, size, *view)
     return Program.drawn(*augment_sample(listed.words, ids, sizes, seed, epoch), listed.views, *listed.size)
 
 
-def _keys(seed: int, epoch: int, sample_ids: Ids, batch: int) -> tuple[int, int, Tensor]:
-    ids = _sample_ids(sample_ids, batch)
-    return _integer("seed", seed, -(2**63), 2**64 - 1), _integer("epoch", epoch, 0, 2**32 - 1), ids
-
-
 @not_compiled
-def make_views(maker, normalize, images, seed, epoch, sample_ids, memory_format, out, *view: int) -> Tensor:
+def make_views(
+    maker: Transform | SeveralViews,
+    normalize: Normalize | None,
+    images: Images,
+    seed: int,
+    epoch: int,
+    sample_ids: Ids,
+    memory_format: torch.memory_format,
+    out: Tensor | None,
+    *view: int,
+) -> Tensor:
     """Views of the images, (views, B, C, H, W); of one unbatched image without the B, of one `view` without the first.
 
     Programs are drawn as they run, which gives the bits of `augment` with those of `draw_program`.
     """
-    single = isinstance(images, Tensor) and images.dim() == 3
-    source = Source.of("transforms", images.unsqueeze(0) if single else images)
-    seed, epoch, ids = _keys(seed, epoch, sample_ids, len(source))
+    batch = as_batch(images)
+    single = batch is not images
+    source = Source.of("transforms", batch)
+    seed, epoch, ids = draw_keys(seed, epoch, sample_ids, len(source))
     listed = _listed(maker, source.size(), *view)
     shape, hidden = (listed.views, len(source), source.channels, *listed.size), [0] * len(view) + [1] * single
     table = None if normalize is None else _cached(_table_once, normalize, source.channels)
     given = None if out is None else _opened(out, shape, hidden)
     dtype = torch.uint8 if table is None else table.dtype
     views = output("transforms", source, shape, dtype, memory_format, given)
-    compiled, dense = native(source.device), (source.dense(), source.packed)
-    if compiled and source.device.type == "cpu":
-        torch.ops.dssl_ops.augment_drawn.default(*dense, listed.words, ids, signed(seed), epoch, table, views)
-    elif compiled:
-        tensors = augment_sample(listed.words, ids, source.sizes(), seed, epoch)
-        torch.ops.dssl_ops.augment.default(*dense, *tensors, table, views)
+    if native(source.device) and source.device.type == "cpu":
+        keys = listed.words, ids, signed(seed), epoch
+        torch.ops.dssl_ops.augment_drawn.default(source.dense(), source.packed, *keys, table, views)
     else:
         tensors = augment_sample(listed.words, ids, source.sizes(), seed, epoch)
-        program = Program.drawn(*tensors, listed.views, *listed.size)
-        views.copy_(augment_reference(images.unsqueeze(0) if single else images, program, table=table))
+        execute(source, batch, Program.drawn(*tensors, listed.views, *listed.size), table, views)
     for dim in reversed(hidden):
         views = views.select(dim, 0)
     return views
@@ -164,7 +170,7 @@ class Transform:
     """
 
     @property
-    def normalization(self):
+    def normalization(self) -> Normalize | None:
         """The Normalize that ends this transform, or None."""
         return None
 
@@ -174,7 +180,7 @@ class Transform:
 
     def sample(self, source: Drawable, *, seed: int, epoch: int = 0, sample_ids: Ids = None, view: int = 0) -> Program:
         """Draw the programs only, one per image or per (H, W) of `source`; see `__call__` for the rest."""
-        return draw_program(self, source, seed, epoch, sample_ids, _view(view))
+        return draw_program(self, source, seed, epoch, sample_ids, view_key(view))
 
     def __call__(
         self,
@@ -207,7 +213,7 @@ class Transform:
             ValueError: for bad input.
         """
         keys = seed, epoch, sample_ids
-        return make_views(self, self.normalization, images, *keys, memory_format, out, _view(view))
+        return make_views(self, self.normalization, images, *keys, memory_format, out, view_key(view))
 
     def _build(self, listing: Listing, view: int) -> None:
         listing.start_view(view)
@@ -217,6 +223,8 @@ class Transform:
 
 class SeveralViews:
     """Makes several views of every image in one go; subclasses are frozen dataclasses with a `normalize`."""
+
+    normalize: Normalize | None
 
     def _build(self, listing: Listing) -> None:
         """List the instructions of all views."""
@@ -241,56 +249,3 @@ class SeveralViews:
     ) -> tuple[Tensor, ...]:
         """The views of the images; arguments as those of Transform.__call__, `out` is one (views, B, C, H, W)."""
         return self._gather(make_views(self, self.normalize, images, seed, epoch, sample_ids, memory_format, out))
-
-
-def _is_images(source) -> bool:
-    if isinstance(source, (list, tuple)):
-        return len(source) > 0 and isinstance(source[0], Tensor)
-    return isinstance(source, RaggedImages) or (isinstance(source, Tensor) and source.dtype == torch.uint8)
-
-
-def _sizes(source: Drawable) -> tuple[Tensor, Sequence[int | None]]:
-    """(B, 2) sizes, and the one size that all images have, or (None, None)."""
-    if _is_images(source):
-        batch = source.unsqueeze(0) if isinstance(source, Tensor) and source.dim() == 3 else source
-        images = Source.of("transforms", batch)
-        return images.sizes(), images.size()
-    try:
-        sizes = torch.as_tensor(source, device="cpu")
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"transforms: sizes must be (B, 2) whole numbers; got {source!r}") from None
-    sizes = sizes.reshape(-1, 2) if sizes.numel() == 0 else sizes
-    good = sizes.dim() == 2 and sizes.shape[1] == 2 and not sizes.is_floating_point()
-    good = good and bool(((sizes >= 1) & (sizes <= MAX_SIDE)).all())
-    require(
-        good or sizes.numel() == 0,
-        f"transforms: sizes must be (B, 2) whole numbers in 1..{MAX_SIDE}; got {sizes.dtype} {tuple(sizes.shape)}",
-    )
-    sizes = sizes.to(torch.int64).contiguous()
-    return sizes, one_size(map(tuple, sizes.tolist()))
-
-
-def _sample_ids(sample_ids, batch: int) -> Tensor:
-    if sample_ids is None:
-        return torch.arange(batch, device="cpu")
-    try:
-        ids = torch.as_tensor(sample_ids, device="cpu")
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise ValueError(f"transforms: sample_ids must be ({batch},) int64; got {sample_ids!r}") from None
-    ids = ids.reshape(1) if ids.dim() == 0 and batch == 1 else ids
-    whole = ids.dtype in (torch.int64, torch.int32) or ids.numel() == 0
-    require(
-        whole and ids.shape == (batch,),
-        f"transforms: sample_ids must be ({batch},) int64; got {ids.dtype} {tuple(ids.shape)}",
-    )
-    return ids.to(torch.int64).contiguous()
-
-
-def _view(view: int) -> int:
-    return _integer("view", view, 0, VIEW_KEYS - 1)
-
-
-def _integer(name: str, value: int, low: int, high: int) -> int:
-    good = hasattr(value, "__index__") and not isinstance(value, (bool, Tensor)) and low <= value <= high
-    require(good, f"transforms: {name} must be a whole number in {low}..{high}; got {value!r}")
-    return int(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -78,12 +80,12 @@ def _check(images: Tensor, grid: int, permutation: Tensor) -> None:
         raise ValueError(f"jigsaw: permutation must be on {images.device}; got {permutation.device}")
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     _, ctx.grid, permutation = inputs
     ctx.save_for_backward(permutation)
 
 
-def _backward(ctx, upstream):
+def _backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
     # The inverse permutation brings every tile of the gradient home.
     (permutation,) = ctx.saved_tensors
     return torch.ops.dssl_ops.jigsaw(upstream.contiguous(), ctx.grid, permutation.argsort(dim=1)), None, None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
-from ._library import native, refuse_forward_mode, when_loaded
+from ._library import native, refuse_forward_mode
+from ._nt_xent_op import REDUCTIONS
 from ._nt_xent_ring import RingLosses
 from ._rows import DTYPES, dense_rows, dense_tensors, describe, unit_rows
 from .global_negatives import count_rows, gather_rows, scaled_to_ranks, sum_over_ranks
-
-_REDUCTIONS = ("none", "sum", "mean")
 
 
 class ContrastiveResult(NamedTuple):
@@ -23,11 +23,21 @@ class ContrastiveResult(NamedTuple):
     accuracy: Tensor
 
 
+@overload
+def nt_xent(
+    z_a: Tensor, z_b: Tensor, temperature: float | Tensor = ..., group: ProcessGroup | None = ...,
+    reduction: str = ..., *, ring: bool = ..., decoupled: bool = ..., return_stats: Literal[False] = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def nt_xent(
+    z_a: Tensor, z_b: Tensor, temperature: float | Tensor = ..., group: ProcessGroup | None = ...,
+    reduction: str = ..., *, ring: bool = ..., decoupled: bool = ..., return_stats: Literal[True],
+) -> ContrastiveResult: ...  # fmt: skip
 def nt_xent(
     z_a: Tensor,
     z_b: Tensor,
     temperature: float | Tensor = 0.5,
-    group=None,
+    group: ProcessGroup | None = None,
     reduction: str = "mean",
     *,
     ring: bool = False,
@@ -71,7 +81,9 @@ def nt_xent(
     rows = torch.cat([z_a, z_b])
     if ring:
         own = torch.arange(rows.shape[0], device=rows.device)
-        result = _ring(rows, rows, None, own.roll(z_a.shape[0]), own, temperature, decoupled, group, reduction)
+        result: Tensor | ContrastiveResult = _ring(
+            rows, rows, None, own.roll(z_a.shape[0]), own, temperature, decoupled, group, reduction
+        )
         return _over_ranks(result, sum(count_rows(rows, group)), group, reduction, return_stats)
     columns, before, total = gather_rows(rows, group)
     own = torch.arange(before, before + rows.shape[0], device=rows.device)
@@ -80,12 +92,24 @@ def nt_xent(
     return _over_ranks(result, total, group, reduction, return_stats)
 
 
+@overload
+def info_nce(
+    queries: Tensor, keys: Tensor, queue: Tensor | None = ..., temperature: float | Tensor = ...,
+    group: ProcessGroup | None = ..., reduction: str = ..., *, in_batch: bool | None = ...,
+    ring: bool = ..., decoupled: bool = ..., return_stats: Literal[False] = ...,
+) -> Tensor: ...  # fmt: skip
+@overload
+def info_nce(
+    queries: Tensor, keys: Tensor, queue: Tensor | None = ..., temperature: float | Tensor = ...,
+    group: ProcessGroup | None = ..., reduction: str = ..., *, in_batch: bool | None = ...,
+    ring: bool = ..., decoupled: bool = ..., return_stats: Literal[True],
+) -> ContrastiveResult: ...  # fmt: skip
 def info_nce(
     queries: Tensor,
     keys: Tensor,
     queue: Tensor | None = None,
     temperature: float | Tensor = 0.2,
-    group=None,
+    group: ProcessGroup | None = None,
     reduction: str = "mean",
     *,
     in_batch: bool | None = None,
@@ -130,27 +154,37 @@ def info_nce(
             [queries], [keys], queue, positive, none, not in_batch, temperature, decoupled, reduction, return_stats
         )
     if in_batch and ring:
-        result = _ring(queries, keys, queue, positive, none, temperature, decoupled, group, reduction)
+        result: Tensor | ContrastiveResult = _ring(
+            queries, keys, queue, positive, none, temperature, decoupled, group, reduction
+        )
     else:
         local = _local(reduction)
         result = _loss([queries], [keys], queue, positive, none, not in_batch, temperature, decoupled, local, True)
     return _over_ranks(result, total, group, reduction, return_stats)
 
 
-def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled):
+def nt_xent_reference(
+    rows: list[Tensor],
+    columns: list[Tensor],
+    queue: Tensor | None,
+    positive: Tensor | None,
+    excluded: Tensor | None,
+    positives_only: bool,
+    temperature: Tensor,
+    decoupled: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of every row loss, positive logit, log-sum-exp and largest logit of the negatives: plain PyTorch, whole matrix.
 
     The arguments are those of the native op; serves where there is no compiler, and tests compare with it. Without
     columns, the rows are z_a and z_b and the columns as well. `positive`, `excluded`: a column of each row, -1: none.
     positives_only: only the queue has negatives.
     """
-    rows = torch.cat(rows)
-    count = rows.shape[0]
-    if not columns:
-        excluded = torch.arange(count, device=rows.device)
-        positive = excluded.roll(count // 2)
-    wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
-    x = unit_rows(rows.to(wide))
+    joined = torch.cat(rows)
+    if positive is None or excluded is None:
+        excluded = torch.arange(len(joined), device=joined.device)
+        positive = excluded.roll(len(joined) // 2)
+    wide = torch.float64 if joined.dtype == torch.float64 else torch.float32
+    x = unit_rows(joined.to(wide))
     y = unit_rows(torch.cat([*columns, *([] if queue is None else [queue])]).to(wide)) if columns else x
     cosine = x @ y.t()
     column = torch.arange(y.shape[0], device=y.device)
@@ -166,13 +200,24 @@ def nt_xent_reference(rows, columns, queue, positive, excluded, positives_only, 
     return losses, positives, log_negatives, nearest
 
 
-def _loss(rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, return_stats):
-    arguments = (rows, columns, queue, positive, excluded, positives_only, temperature, decoupled)
+def _loss(
+    rows: list[Tensor],
+    columns: list[Tensor],
+    queue: Tensor | None,
+    positive: Tensor | None,
+    excluded: Tensor | None,
+    positives_only: bool,
+    temperature: Tensor,
+    decoupled: bool,
+    reduction: str,
+    return_stats: bool,
+) -> Tensor | ContrastiveResult:
+    arguments: tuple[Any, ...] = (rows, columns, queue, positive, excluded, positives_only, temperature, decoupled)
     if native(rows[0].device):
         refuse_forward_mode("nt_xent", *rows, *columns, temperature)
         rows, columns = [dense_rows(x) for x in rows], [dense_rows(y) for y in columns]
         arguments = (rows, columns, None if queue is None else dense_rows(queue), *arguments[3:])
-        arguments = (*arguments, _REDUCTIONS.index(reduction), return_stats, rows[0].is_cuda and _tf32())
+        arguments = (*arguments, REDUCTIONS.index(reduction), return_stats, rows[0].is_cuda and _tf32())
         loss, positives, negatives, nearest = torch.ops.dssl_ops.nt_xent(*arguments)
     else:
         losses, positives, negatives, nearest = nt_xent_reference(*arguments)
@@ -190,10 +235,20 @@ def _tf32() -> bool:
     return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
-_tf32._dynamo_marked_constant = True  # as `native`
+_tf32._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as `native`
 
 
-def _ring(rows, columns, queue, positive, excluded, temperature, decoupled, group, reduction) -> ContrastiveResult:
+def _ring(
+    rows: Tensor,
+    columns: Tensor,
+    queue: Tensor | None,
+    positive: Tensor,
+    excluded: Tensor,
+    temperature: Tensor,
+    decoupled: bool,
+    group: ProcessGroup,
+    reduction: str,
+) -> ContrastiveResult:
     if not native(rows.device):
         raise NotImplementedError("nt_xent: ring needs the compiled kernels; leave it out to gather the rows instead")
     rows, columns, queue = dense_rows(rows), dense_rows(columns), None if queue is None else dense_rows(queue)
@@ -207,7 +262,9 @@ def _local(reduction: str) -> str:
     return "none" if reduction == "none" else "sum"
 
 
-def _over_ranks(result: ContrastiveResult, total: int, group, reduction: str, return_stats: bool):
+def _over_ranks(
+    result: Tensor | ContrastiveResult, total: int, group: ProcessGroup, reduction: str, return_stats: bool
+) -> Tensor | ContrastiveResult:
     loss, log_sum_exp, accuracy = result
     loss = scaled_to_ranks(loss, group) if reduction == "none" else sum_over_ranks(loss, group)
     if reduction == "mean":
@@ -230,7 +287,7 @@ def _temperature(temperature: float | Tensor, like: Tensor, op: str) -> Tensor:
 
 
 def _check(op: str, tensors: dict[str, Tensor], reduction: str) -> None:
-    if reduction not in _REDUCTIONS:
+    if reduction not in REDUCTIONS:
         raise ValueError(f"{op}: reduction must be 'mean', 'sum' or 'none'; got {reduction!r}")
     (first, like), *others = tensors.items()
     if like.dim() != 2 or like.dtype not in DTYPES:
@@ -241,51 +298,3 @@ def _check(op: str, tensors: dict[str, Tensor], reduction: str) -> None:
         if not same or tensor.dim() != 2 or tensor.shape[1] != like.shape[1]:
             got = f"{describe(like)} and {describe(tensor)}"
             raise ValueError(f"{op}: {first} and {name} must share width, dtype and device; got {got}")
-
-
-def _setup_context(ctx, inputs, output) -> None:
-    rows, columns, queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled, ctx.reduction = inputs[:9]
-    ctx.tf32, ctx.counts = inputs[10], (len(rows), len(columns))
-    ctx.save_for_backward(*rows, *columns, queue, positive, excluded, temperature, *output[1:3])
-
-
-def _backward(ctx, upstream, *_):
-    n, m = ctx.counts
-    rows, columns, rest = ctx.saved_tensors[:n], ctx.saved_tensors[n : n + m], ctx.saved_tensors[n + m :]
-    queue, positive, excluded, temperature, positives, negatives = rest
-    upstream, with_columns = upstream.to(torch.float64).contiguous(), m > 0 and any(ctx.needs_input_grad[1])
-    of_rows, of_columns, of_temperature = torch.ops.dssl_ops.nt_xent_backward(
-        list(rows), list(columns), queue, positive, excluded, ctx.positives_only, temperature, ctx.decoupled,
-        positives, negatives, upstream, ctx.reduction, with_columns, ctx.tf32,
-    )  # fmt: skip
-    of_columns = of_columns or [None] * m
-    return of_rows, of_columns, None, None, None, None, of_temperature, None, None, None, None
-
-
-def _refuse_double_backward(ctx, *_):
-    raise NotImplementedError("nt_xent: double backward is not supported; got a graph that needs it")
-
-
-def _fake(
-    rows, columns, queue, positive, excluded, positives_only, temperature, decoupled, reduction, with_nearest, *_
-):
-    like, count = rows[0], sum(x.shape[0] for x in rows)
-    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    loss = like.new_empty((count,) if _REDUCTIONS[reduction] == "none" else (), dtype=dtype)
-    per_row = [like.new_empty((n,), dtype=torch.float64) for n in (count, count, count if with_nearest else 0)]
-    return loss, *per_row
-
-
-def _fake_backward(rows, columns, queue, positive, excluded, positives_only, temperature, *rest):
-    with_columns = rest[5]
-    of_columns = [y.new_empty(y.shape) for y in columns] if with_columns else []
-    return [x.new_empty(x.shape) for x in rows], of_columns, temperature.new_empty(())
-
-
-@when_loaded
-def _register() -> None:
-    library = torch.library
-    library.register_fake("dssl_ops::nt_xent", _fake)
-    library.register_autograd("dssl_ops::nt_xent", _backward, setup_context=_setup_context)
-    library.register_fake("dssl_ops::nt_xent_backward", _fake_backward)
-    library.register_autograd("dssl_ops::nt_xent_backward", _refuse_double_backward)

@@ -46,12 +46,13 @@ def _without_value(name: str) -> Entry:
     return Entry(name, kind=NO_VALUE)
 
 
-def _require_size(op_set: str, height: int | None) -> None:
-    require(
-        height is not None,
-        f"RandAugment: {op_set} translates by a part of the side, so images must have one size here; "
-        "put a RandomResizedCrop before it",
-    )
+def _size(op_set: str, height: int | None, width: int | None) -> tuple[int, int]:
+    if height is None or width is None:
+        raise ValueError(
+            f"RandAugment: {op_set} translates by a part of the side, so images must have one size here; "
+            "put a RandomResizedCrop before it"
+        )
+    return height, width
 
 
 @lru_cache
@@ -84,7 +85,7 @@ def author16(m: float, height: int | None, width: int | None) -> tuple[Entry, ..
 @lru_cache
 def ra14(m: float, height: int | None, width: int | None, bins: int = LARGEST + 1) -> tuple[Entry, ...]:
     """torchvision's 14 operations at magnitude bin m of `bins`, with the float32 values of RandAugment's own tables."""
-    _require_size("ra14", height)
+    height, width = _size("ra14", height, width)
     require(m == int(m), f"RandAugment: m of ra14 is one of {bins} bins, a whole number in 0..{bins - 1}; got {m}")
 
     def at(low: float, high: float) -> float:
@@ -114,7 +115,7 @@ def ra14(m: float, height: int | None, width: int | None, bins: int = LARGEST + 
 @lru_cache
 def ua15(m: float, height: int | None, width: int | None) -> tuple[Entry, ...]:
     """UniformAugment's 15 operations at magnitude m in [0, 30]; value = m / 30 * (high - low) + low, either sign."""
-    _require_size("ua15", height)
+    height, width = _size("ua15", height, width)
 
     def at(low: float, high: float) -> float:
         return (float(m) / 30) * float(high - low) + low

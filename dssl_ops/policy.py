@@ -100,10 +100,11 @@ class _Reader:
 
     def _call(self, node: ast.AST, name: str, arguments: list[ast.expr], keywords: list[ast.keyword]) -> Transform:
         kind = _NAMED.get(name.lower())
-        self._expect(kind is not None, f"one of {', '.join(_short_names())}", node)
+        if kind is None:
+            raise self._error(f"one of {', '.join(_short_names())}", node)
         positional = [self._argument(kind, argument) for argument in arguments]
-        named = {keyword.arg: self.value(keyword.value) for keyword in keywords}
-        self._expect(None not in named, "no **", node)
+        named = {keyword.arg: self.value(keyword.value) for keyword in keywords if keyword.arg}
+        self._expect(all(keyword.arg for keyword in keywords), "no **", node)
         if kind is Choice and any(isinstance(value, (Transform, _Weighted)) for value in positional):
             positional = self._choice(node, positional)
         return self._make(kind, positional, named)

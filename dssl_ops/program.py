@@ -129,7 +129,7 @@ class Program:
     height: int
     width: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_tensor("opcodes", self.opcodes, torch.int32)
         _check_tensor("step_offsets", self.step_offsets, torch.int64)
         _check_tensor("values", self.values, torch.float64)
@@ -187,18 +187,18 @@ class Program:
 
         A list without Emit gets `("Emit", (0,))` at its end. Raises ValueError for an unknown name or bad values.
         """
-        programs = [list(steps) for steps in programs]
-        for steps in programs:
+        lists = [list(steps) for steps in programs]
+        for steps in lists:
             if all(name != "Emit" for name, _ in steps):
                 steps.append(("Emit", (0,)))
-        flat = [(name, tuple(map(float, values))) for steps in programs for name, values in steps]
+        flat = [(name, tuple(map(float, values))) for steps in lists for name, values in steps]
         for name, values in flat:
             require(name in OPCODES, f"Program: unknown step {name!r}; known are {', '.join(NAMES)}")
             check_count("Program", name, len(values))
             check_rows("Program", name, np.array([values], dtype=np.float64))
         return cls(
             torch.tensor([OPCODES[name] for name, _ in flat], dtype=torch.int32, device="cpu"),
-            _offsets(len(steps) for steps in programs),
+            _offsets(len(steps) for steps in lists),
             torch.tensor([value for _, values in flat for value in values], dtype=torch.float64, device="cpu"),
             _offsets(len(values) for _, values in flat),
             1 + max((int(values[0]) for name, values in flat if name == "Emit"), default=0),
@@ -206,7 +206,7 @@ class Program:
         )
 
     @classmethod
-    def drawn(cls, *fields) -> Program:
+    def drawn(cls, *fields: Tensor | int) -> Program:
         """Of what the sampler made, whose form needs no check."""
         program = object.__new__(cls)
         for name, value in zip(cls.__dataclass_fields__, fields, strict=True):

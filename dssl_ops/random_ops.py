@@ -42,7 +42,7 @@ class RandAugment(Transform):
     interpolation: str = "nearest"
     p: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check("RandAugment", "n", self.n, self.op_set, self.interpolation)
         in_range = is_number(self.m) and 0 <= self.m <= LARGEST
         require(in_range, f"RandAugment: m must be in [0, {LARGEST}]; got {self.m!r}")
@@ -68,7 +68,7 @@ class UniformAugment(Transform):
     op_set: str = "ua15"
     interpolation: str = "nearest"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check("UniformAugment", "num_ops", self.num_ops, self.op_set, self.interpolation)
 
     def instructions(self, listing: Listing) -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any, TypeGuard
 
 from .augment import PILLOW_13, interpolation_number
 from .augment_sample import COLOR_JITTER, GAUSSIAN_BLUR, JIGSAW, RANDOM_RESIZED_CROP
@@ -20,11 +21,11 @@ def check_probability(op: str, p: float, name: str = "p") -> None:
     require(is_number(p) and 0 <= p <= 1, f"{op}: {name} must be a probability in [0, 1]; got {p!r}")
 
 
-def is_number(value) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < MAX_VALUE
 
 
-def is_whole(value) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -36,18 +37,18 @@ def _check_range(op: str, name: str, pair: Range, low: float, high: float = math
         and low <= pair[0] <= pair[1] <= high
     )
     require(good, f"{op}: {name} must be (low, high) with {low:g} <= low <= high <= {high:g}; got {pair!r}")
-    return tuple(pair)
+    return pair[0], pair[1]
 
 
 def _pair_size(op: str, size: int | tuple[int, int]) -> tuple[int, int]:
-    pair = (size, size) if is_whole(size) else size
+    pair: Any = (size, size) if is_whole(size) else size
     good = isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_whole, pair))
     good = good and min(pair) >= 1 and max(pair) <= MAX_SIDE
     require(good, f"{op}: size must be a whole number or (height, width) in 1..{MAX_SIDE}; got {size!r}")
-    return tuple(pair)
+    return pair[0], pair[1]
 
 
-def hold_tuples(transform: Transform) -> None:
+def hold_tuples(transform: Any) -> None:
     """Turn fields given as lists into tuples: a transform is a value, hashable and never changed from outside."""
     for field in fields(transform):
         value = getattr(transform, field.name)
@@ -61,7 +62,7 @@ class HorizontalFlip(Transform):
 
     p: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_probability("HorizontalFlip", self.p)
 
     def instructions(self, listing: Listing) -> None:
@@ -74,7 +75,7 @@ class Grayscale(Transform):
 
     p: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_probability("Grayscale", self.p)
 
     def instructions(self, listing: Listing) -> None:
@@ -88,7 +89,7 @@ class Solarize(Transform):
     threshold: float = 128
     p: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(is_number(self.threshold), f"Solarize: threshold must be a finite number; got {self.threshold!r}")
         check_probability("Solarize", self.p)
 
@@ -103,7 +104,7 @@ class GaussianBlur(Transform):
     sigma: Range = (0.1, 2.0)
     p: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         hold_tuples(self)
         _check_range("GaussianBlur", "sigma", self.sigma, 0, 1000)
         check_probability("GaussianBlur", self.p)
@@ -128,7 +129,7 @@ class ColorJitter(Transform):
     hue: float | Range = 0.0
     p: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         hold_tuples(self)
         check_probability("ColorJitter", self.p)
         self._ranges()
@@ -167,7 +168,7 @@ class RandomResizedCrop(Transform):
     interpolation: str = "bilinear"
     pil_compat: int = PILLOW_13
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         hold_tuples(self)
         _pair_size("RandomResizedCrop", self.size)
         for name in ("scale", "ratio"):
@@ -192,7 +193,7 @@ class Jigsaw(Transform):
     grid: int = 4
     p: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(
             is_whole(self.grid) and 1 <= self.grid <= MAX_GRID,
             f"Jigsaw: grid must be in 1..{MAX_GRID}; got {self.grid!r}",
@@ -201,7 +202,8 @@ class Jigsaw(Transform):
 
     def instructions(self, listing: Listing) -> None:
         height, width = listing.height, listing.width
-        require(height is not None, "Jigsaw: images must have one size here; put a RandomResizedCrop before it")
+        if height is None or width is None:
+            raise ValueError("Jigsaw: images must have one size here; put a RandomResizedCrop before it")
         require(
             self.grid <= min(height, width),
             f"Jigsaw: grid must be at most the side; got {self.grid} for images of {height}x{width}",

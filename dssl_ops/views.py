@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -52,7 +52,7 @@ class StandardView(Transform):
     interpolation: str = "bilinear"
     pil_compat: int = PILLOW_13
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         hold_tuples(self)
         require(
             isinstance(self.jitter, Sequence) and len(self.jitter) == 4,
@@ -61,17 +61,17 @@ class StandardView(Transform):
         self.transforms()
 
     @classmethod
-    def cifar10(cls, size: int | tuple[int, int] = 32, **changes) -> StandardView:
+    def cifar10(cls, size: int | tuple[int, int] = 32, **changes: Any) -> StandardView:
         """The authors' view for CIFAR-10: 32 x 32, no blur."""
         return cls(size, **changes)
 
     @classmethod
-    def imagenet(cls, size: int | tuple[int, int] = 224, **changes) -> StandardView:
+    def imagenet(cls, size: int | tuple[int, int] = 224, **changes: Any) -> StandardView:
         """The authors' view for ImageNet: 224 x 224, blur of sigma 0.1 to 2 with probability 0.5."""
         return replace(cls(size, blur=0.5), **changes)
 
     @classmethod
-    def byol(cls, size: int | tuple[int, int] = 224, **changes) -> tuple[StandardView, StandardView]:
+    def byol(cls, size: int | tuple[int, int] = 224, **changes: Any) -> tuple[StandardView, StandardView]:
         """BYOL's asymmetric pair for v and v' (arXiv 2006.07733, appendix B), blurred as Pillow blurs.
 
         Both crop 0.08 to 1 of the area, bicubic, and jitter by 0.4, 0.4, 0.2, 0.1; v is always blurred and never
@@ -117,7 +117,7 @@ class DirectedViews(SeveralViews):
     heavy: Transform
     normalize: Normalize | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         standards = _as_tuple(self.standard)
         check_transforms("DirectedViews", (*standards, self.heavy))
         require(len(standards) in (1, 2), f"DirectedViews: standard must be one transform or two; got {len(standards)}")
@@ -167,7 +167,7 @@ class MultiView(SeveralViews):
     views: int = 2
     normalize: Normalize | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         transforms = check_transforms("MultiView", _as_tuple(self.transform))
         require(len(transforms) > 0, "MultiView: transform must not be empty")
         object.__setattr__(self, "transform", transforms if len(transforms) > 1 else transforms[0])

@@ -59,7 +59,7 @@ class NTXentLoss(nn.Module):
         if self.memory_bank is not None:
             loss = info_nce(out0, out1, self.memory_bank.keys.to(out1, copy=True), self.temperature)
             if out0.requires_grad:
-                self._remember(out1.detach(), group)
+                self._remember(self.memory_bank, out1.detach(), group)
             return loss
         if group is None:
             return nt_xent(out0, out1, self.temperature)
@@ -67,9 +67,9 @@ class NTXentLoss(nn.Module):
         mean = nt_xent(out0, out1, self.temperature, group, "none").mean()
         return _with_value(mean / dist.get_world_size(group), mean)
 
+    @staticmethod
     @torch.no_grad()
-    def _remember(self, keys: Tensor, group: dist.ProcessGroup | None) -> None:
-        bank = self.memory_bank
+    def _remember(bank: KeyQueue, keys: Tensor, group: dist.ProcessGroup | None) -> None:
         keys = nn.functional.normalize(keys, dim=1)
         if group is not None:
             keys = gather_rows(keys, group)[0]

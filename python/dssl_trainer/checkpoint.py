@@ -28,8 +28,10 @@ FREE = {"out", "data", "download", "workers", "device", "threads", "max_steps", 
 FREE |= {"knn_every", "knn_limit", "log_every", "checkpoint_every", "keep_every"}
 INSTEAD = "use another --out or --resume false"
 
-DAMAGE = (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, AssertionError)
-DAMAGE += (TypeError, ValueError, ArithmeticError, LookupError)
+DAMAGE = (
+    *(OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, AssertionError),
+    *(TypeError, ValueError, ArithmeticError, LookupError),
+)
 
 
 def save(state, path):

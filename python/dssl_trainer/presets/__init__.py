@@ -19,5 +19,5 @@ FILES = (
     simsiam_imagenet, byol_imagenet, simclr_imagenet, mocov2_imagenet, barlow_imagenet,
 )  # fmt: skip
 GIVEN = {file.__name__.rpartition(".")[2].replace("_", "-"): {"small": file.SMALL, "full": file.FULL} for file in FILES}
-ABOUT = {name: file.__doc__.strip() for name, file in zip(GIVEN, FILES, strict=True)}
+ABOUT = {name: (file.__doc__ or "").strip() for name, file in zip(GIVEN, FILES, strict=True)}
 PRESETS = {name: {scale: Config(**given) for scale, given in scales.items()} for name, scales in GIVEN.items()}
