@@ -1,0 +1,150 @@
+"""`dssl reproduce` that is stopped anywhere ends in the same table as one that is not."""
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from dssl_trainer import cli
+from dssl_trainer.reproduce import lock, plan, runner
+from dssl_trainer.reproduce.cells import jobs, read
+from trainer_setup import environment
+
+SETTINGS = ["limit_train=48", "limit_test=20", "batch_size=16", "epochs=2", "encoder=resnet10_eighth", "knn_k=5",
+            "projector=32-32", "predictor=16", "precision=fp32", "device=cpu", "threads=1", "log_every=1",
+            "knn_every=1"]  # fmt: skip
+CELLS = "simsiam-cifar10-*"
+NAMES = [job.name for job in jobs("table2", "small", (0,), (CELLS,), dict(text.split("=") for text in SETTINGS))]
+
+
+def arguments(out, cells=CELLS):
+    return ["reproduce", "table2", "--cells", cells, "--data", "drawn", "--out", str(out), "--set", *SETTINGS]
+
+
+def table(out):
+    return (out / "table2.md").read_text()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast():
+    """Pictures of runs are half of such short ones, and no test here looks at them; nor at the speed of a probe."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_run", "plot"):
+            patch.setattr(f"dssl_trainer.run.{name}", lambda *_: None)
+        patch.setattr(runner, "write_report", lambda folder: None)
+        patch.setattr(plan, "probe", lambda config: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a run of three cells that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    assert cli.main(arguments(out)) == 0
+    assert table(out).count("not run") == 0
+    return out
+
+
+def test_killed_anywhere(whole, tmp_path):
+    """kill -9 twice, each after a random number of further rows in the logs of all cells."""
+    for _ in range(2):
+        goal = min(rows(tmp_path) + random.randint(1, 10), 20)
+        command = [sys.executable, "-m", "dssl_trainer", *arguments(tmp_path)]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment()) as one:
+            while one.poll() is None and rows(tmp_path) < goal:
+                time.sleep(0.01)
+            one.kill()
+        assert rows(tmp_path) >= goal, "the command failed by itself"
+    assert cli.main(arguments(tmp_path)) == 0
+    assert table(tmp_path) == table(whole), f"killed at {goal} rows"
+
+
+def rows(out):
+    return sum(len(path.read_text().splitlines()) - 1 for path in out.glob("*/log.csv"))
+
+
+@pytest.mark.parametrize("moment", ["evaluate_run", "load"])
+def test_ctrl_c_says_how_to_go_on(moment, whole, tmp_path, capsys, monkeypatch):
+    """After the second cell's training; and before any cell has begun."""
+    calls, real = [], getattr(runner, moment)
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == (2 if moment == "evaluate_run" else 1):
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(runner, moment, interrupted)
+    assert cli.main(arguments(tmp_path)) == 130
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("dssl reproduce: ") and "is not finished; the same command again goes on" in last
+    assert cli.main(arguments(tmp_path)) == 0
+    assert table(tmp_path) == table(whole)
+
+
+def test_killed_between_log_and_checkpoint(whole, tmp_path):
+    """The log has the last epoch, the checkpoint has not: the run is not taken for a finished one."""
+    shutil.copytree(whole, tmp_path / "out")
+    folder = tmp_path / "out" / NAMES[0]
+    (folder / "checkpoint.pt").unlink()
+    for path in folder.glob("evaluation-*.json"):
+        path.unlink()
+    assert not read(folder).finished
+    assert cli.main(arguments(tmp_path / "out")) == 0
+    assert table(tmp_path / "out") == table(whole)
+
+
+def test_failing_cell_does_not_end_the_others(whole, tmp_path, capsys, monkeypatch):
+    def failing(config, *more):
+        if config.variant == "heavy":
+            raise RuntimeError("out of luck")
+        return real(config, *more)
+
+    real = runner.train
+    monkeypatch.setattr(runner, "train", failing)
+    assert cli.main(arguments(tmp_path)) == 2
+    said = capsys.readouterr()
+    assert said.err.strip().splitlines()[-1] == (
+        f"dssl reproduce: 1 of 3 runs failed: {NAMES[1]}: RuntimeError: out of luck"
+    )
+    assert [read(tmp_path / name).finished for name in (NAMES[0], NAMES[2])] == [True, True]
+    assert table(tmp_path).count("| not run |") == 2  # the cell, and its run
+    monkeypatch.setattr(runner, "train", real)
+    assert cli.main(arguments(tmp_path)) == 0
+    assert table(tmp_path) == table(whole)
+
+
+def test_what_another_process_runs_is_left_to_it(whole, tmp_path, capsys):
+    with lock.lock(tmp_path / NAMES[0]) as mine:
+        assert mine and cli.main(arguments(tmp_path)) == 0
+    assert f"{NAMES[0]}: another process runs it" in capsys.readouterr().err
+    assert [path.parent.name for path in sorted(tmp_path.glob("*/log.csv"))] == sorted(NAMES[1:])
+    assert cli.main(arguments(tmp_path)) == 0
+    assert table(tmp_path) == table(whole)
+
+
+def test_folders_of_two_machines_are_merged_by_copying(whole, tmp_path):
+    for machine, cells in (("one", "*-baseline-*"), ("two", "*-dssl-*"), ("three", "*-heavy-*")):
+        assert cli.main(arguments(tmp_path / machine, f"simsiam-cifar10{cells}")) == 0
+        for folder in (tmp_path / machine).glob("simsiam-*"):
+            shutil.copytree(folder, tmp_path / "both" / folder.name)
+    assert cli.main([*arguments(tmp_path / "both"), "--report"]) == 0
+    assert table(tmp_path / "both") == table(whole)
+
+
+def test_a_run_of_dssl_train_counts(whole, tmp_path):
+    """Under any name."""
+    command = ["train", "simsiam-cifar10", "--data", "drawn", "--variant", "baseline", "--out", str(tmp_path / "mine")]
+    options = [word for text in SETTINGS for word in ("--" + text.split("=")[0].replace("_", "-"), text.split("=")[1])]
+    assert cli.main([*command, *options]) == 0
+    assert cli.main(arguments(tmp_path)) == 0
+    assert table(tmp_path) == table(whole).replace(NAMES[0], "mine")
+
+
+def test_too_large_a_batch_fails_in_one_line(tmp_path, capsys):
+    words = [text for text in SETTINGS if "batch_size" not in text]
+    command = [*arguments(tmp_path, "simsiam-cifar10-dssl-*")[:-len(SETTINGS)], *words, "batch_size=64"]  # fmt: skip
+    assert cli.main(command) == 2
+    assert "batch_size 64 exceeds the 48 training images" in capsys.readouterr().err.splitlines()[-1]
