@@ -8,7 +8,7 @@ import time
 
 import pytest
 from dssl_trainer import cli
-from dssl_trainer.reproduce import lock, plan, runner
+from dssl_trainer.reproduce import lock, pages, plan, runner
 from dssl_trainer.reproduce.cells import jobs, read
 from trainer_setup import environment
 
@@ -34,6 +34,7 @@ def fast():
         for name in ("draw_run", "plot"):
             patch.setattr(f"dssl_trainer.run.{name}", lambda *_: None)
         patch.setattr(runner, "write_report", lambda folder: None)
+        patch.setattr(pages, "figure", lambda *_: None)
         patch.setattr(plan, "probe", lambda config: None)
         yield
 

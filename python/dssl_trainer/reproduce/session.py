@@ -2,7 +2,7 @@
 
 from ..distributed import launched
 from ..errors import TrainerError
-from . import collection, pages, plan, runner, transfer
+from . import collection, pages, plan, runner
 from .cells import jobs, kept_runs
 
 SCALES = ("small", "full")
@@ -61,4 +61,6 @@ def collect(out, scale):
 
 
 def table5(scale, out):
+    from . import transfer  # and with it torchvision's detectors, which take seconds
+
     print(transfer.table(scale, kept_runs(out)))
