@@ -166,7 +166,7 @@ def picture_transforms(path):
         "ColorJitter(0.4, 0.4, 0.4, 0.1)": T.ColorJitter(0.4, 0.4, 0.4, 0.1),
         "GaussianBlur((0.1, 2.0))": T.GaussianBlur((0.1, 2.0)),
     }
-    figure = Figure(figsize=(9, 6.6), layout="constrained")
+    figure = Figure(figsize=(9, 5.2), layout="constrained")
     for group, (name, transform) in enumerate(shown.items()):
         line, side = divmod(group, 2)
         for draw_number in range(3):

@@ -36,7 +36,8 @@ class StandardView(Transform):
         size, scale, ratio, interpolation, pil_compat: as in RandomResizedCrop.
         jitter: brightness, contrast, saturation and hue, as in ColorJitter.
         sigma: as in GaussianBlur.
-        flip, jitter_p, grayscale, blur, solarize: probabilities; solarize is of values from 128 up.
+        flip, jitter_p, grayscale, blur: probability.
+        solarize: probability of solarizing the values from 128 up.
     """
 
     size: int | tuple[int, int]

@@ -67,6 +67,7 @@ ELSEWHERE = {
     "dssl evaluate runs/full ": ("test_trainer_protocols.py", '"linear"'),
     "TORCH_EXTENSIONS_DIR=/scratch/extensions ": ("test_build_cuda.py", "TORCH_EXTENSIONS_DIR=str(tmp_path)"),
     "python -m dssl_ops build --cuda ": ("test_build_cuda.py", '"build", "--cuda"'),
+    "dssl reproduce fig1 ": ("test_reproduce.py", '"reproduce"'),
     "python -m benchmarks ": ("test_benchmarks.py", "command.main"),
     "pip install .[": ("../.ci/run", "pip install --quiet '.[test,dev,docs]'"),
 }
@@ -85,19 +86,21 @@ def test_every_command_is_run_somewhere(command, page):
         assert words in (ROOT / "tests" / name).read_text()
 
 
-RUN_HERE = ("dssl train simsiam-cifar10", "dssl evaluate runs/dssl", "dssl plot", "dssl show", "dssl views")
+RUN_HERE = ("dssl train simsiam-cifar10", "dssl evaluate runs/dssl", "dssl plot", "dssl show", "dssl views",
+            "dssl reproduce table2")  # fmt: skip
 
 
-def test_readme_commands_run_as_they_stand(elsewhere, capsys):
+def test_commands_run_as_they_stand(elsewhere, capsys):
     """Training commands get options at their end that make them short; nothing else is changed."""
     write_cifar10(elsewhere / "path" / "to" / "cifar10")
-    ran = [command for command in commands("README.md") if command.startswith(RUN_HERE)]
+    found = dict.fromkeys(command for page in PAGES for command in commands(page))  # README first, each once
+    ran = [command for command in found if command.startswith(RUN_HERE)]
     for command in ran:
         words = shlex.split(command)[1:]
         assert main([*words, *options_for(TINY)] if words[0] == "train" else words) == 0, capsys.readouterr().err
     left = {str(path.relative_to(elsewhere)) for path in elsewhere.rglob("*") if path.is_file()}
     made = ("runs/dssl/report.html", "runs/dssl/evaluation-knn.json", "runs/dssl/evaluation-fast.json", "curves.png")
-    assert len(ran) >= 4 and {*made} <= left
+    assert len(ran) >= 8 and {*made} <= left
 
 
 def write_cifar10(folder):
