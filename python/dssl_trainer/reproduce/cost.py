@@ -96,19 +96,24 @@ def operations(module, of_row):
 
 
 def kept(module, of_row):
-    """Bytes of what autograd saves for the backward pass, weights excepted, per row."""
-    own = {p.untyped_storage()._cdata for p in module.parameters()}
-    saved = {}
+    """Bytes of what autograd saves for the backward pass, per row: what a third row adds to two."""
+    module.train()
+    return saved(module, torch.empty(3, *of_row, device="meta")) - saved(module, torch.empty(2, *of_row, device="meta"))
+
+
+def saved(module, x):
+    found = {}
 
     def note(tensor):
         storage = tensor.untyped_storage()
-        saved[storage._cdata] = 0 if storage._cdata in own else storage.nbytes()
+        found[storage._cdata] = storage.nbytes()
         return tensor
 
-    module.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        result = module(torch.empty(2, *of_row, device="meta"))  # keeps alive what it needs: no address comes twice
-    return sum(saved.values()) // len(result)
+        result = module(x)
+    total = sum(found.values())
+    del result  # until here it kept alive what it needs: no address came twice
+    return total
 
 
 def passes(config):
@@ -125,14 +130,14 @@ def passes(config):
 
 
 def memory(config, shapes, has_slow, views):
-    """Bytes on the device, in float32: weights, gradients, momentum, the slow network, the queue, the images of a
-    part of the batch, and what autograd keeps of all their views. Without libraries' workspaces and evaluation."""
+    """Bytes on the device, in float32: weights, gradients, momentum, the slow network, the queue, and what autograd
+    keeps of all views of a part of the batch, these included. Without libraries' workspaces and evaluation."""
     parameters = sum(one.parameters for one in shapes)
     slow = sum(one.parameters for one in shapes[:2]) if has_slow else 0
     queue = config.queue * config.projector[-1] if config.method == "mocov2" else 0
     rows = config.batch_size // config.accumulate
-    images = len(view_names(config)) * 3 * config.image_size**2 * 4
-    return 4 * (3 * parameters + slow + queue) + rows * (images + views * sum(one.kept for one in shapes))
+    others = (len(view_names(config)) - views) * 3 * config.image_size**2 * 4  # one tensor holds all views
+    return 4 * (3 * parameters + slow + queue) + rows * (views * sum(one.kept for one in shapes) + others)
 
 
 def images_seen(config):
