@@ -129,9 +129,9 @@ LONG = (
     Cell("baseline, 100 epochs", "simsiam-cifar10", None, {"variant": "baseline", "epochs": "100"}),
     beyond("DSSL, 100 epochs", variant="dssl", heavy="RA(2,5)", epochs="100"),
 )
-LEFT_OUT = {  # what no run can stand for
-    "fig4": {letter: "the text neither describes it nor gives its number" for letter in "ab"},
-    "fig5": {"numbers": "the text has none, nor the values of delta; ours are a choice"},
+LEFT_OUT = {  # {experiment: {what of it no cell stands for: why}}
+    "fig4": {"a and b": "the text neither describes them nor gives their numbers"},
+    "fig5": {"the paper's numbers": "the text has neither them nor the values of delta"},
 }
 EXPERIMENTS = {
     "table1": TABLE1, "table2": TABLE2, "table3": TABLE3, "table4": TABLE4, "fig1": FIG1, "fig4": FIG4, "fig5": FIG5,

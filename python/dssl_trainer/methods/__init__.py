@@ -5,10 +5,9 @@ forward(views, severity)       a Result: the loss of a list of views (B, 3, H, W
 after_step(momentum, keys)     where it has a slow network or a queue: called after each step of the optimiser
 """
 
-from .barlow import barlow
-from .byol import byol
-from .mocov2 import mocov2
-from .simclr import simclr
-from .simsiam import simsiam
+from . import barlow, byol, mocov2, simclr, simsiam
 
-METHODS = {"simsiam": simsiam, "byol": byol, "simclr": simclr, "mocov2": mocov2, "barlow": barlow}
+METHODS = {
+    "simsiam": simsiam.simsiam, "byol": byol.byol, "simclr": simclr.simclr, "mocov2": mocov2.mocov2,
+    "barlow": barlow.barlow,
+}  # fmt: skip

@@ -4,7 +4,7 @@ import statistics
 from typing import NamedTuple
 
 from ..data.views import heavy_policy
-from ..experiments import ABOUT
+from ..experiments import ABOUT, LEFT_OUT
 from ..variants import LABELS
 
 READINGS = {"hh": "all views heavy", "all": "Eq. 6, all ones", "sh": "pairs of standard and heavy"}
@@ -79,7 +79,7 @@ def summary(experiment, steps):
     rows = [cell_row(label, ours, linear) for label, ours in by_cell(steps).items()]
     if linear:
         heading = (*heading[:5], "linear", *heading[5:])
-    return Table(ABOUT[experiment], heading, rows, summary_note(steps))
+    return Table(ABOUT[experiment], heading, rows, summary_note(steps) + left_out(experiment))
 
 
 def summary_note(steps):
@@ -90,6 +90,11 @@ def summary_note(steps):
         f"{measured}Mean and standard deviation over seeds. Best on test: the highest of the run's evaluations, chosen "
         "on the test set as the authors do. The paper: linear evaluation at full scale."
     )
+
+
+def left_out(experiment):
+    """What the paper's figure has and no row here."""
+    return "".join(f" Left out, {part}: {why}." for part, why in LEFT_OUT.get(experiment, {}).items())
 
 
 def cell_row(label, steps, linear):
