@@ -159,7 +159,7 @@ def load() -> ModuleType:
     """
     wanted = recipe()
     prebuilt = PACKAGE / f"{NAME}.so"
-    if fits(prebuilt, wanted, "compiler"):
+    if fits(prebuilt, wanted, "compiler", "torch"):  # torch's stable ABI: any version from the oldest target on
         return _import(prebuilt)
     if wanted["compiler"] is None:
         raise NoCompiler(
