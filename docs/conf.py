@@ -25,6 +25,7 @@ html_math_renderer = "mathml"  # every browser has it: no script, no network
 default_role = "code"  # docstrings write `name` as Markdown does
 smartquotes_action = "D"  # dashes alone: v' is a name
 html_show_copyright = False
+napoleon_use_param = False  # "z_a, z_b: ..." is one entry
 napoleon_use_rtype = False  # "A scalar or (B,): ..." is one sentence
 autodoc_typehints = "none"  # the docstrings say more: shapes and dtypes
 autodoc_default_options = {"members": True, "inherited-members": False}

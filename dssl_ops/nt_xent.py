@@ -120,12 +120,12 @@ def info_nce(
     r"""InfoNCE (CPC; MoCo, Eq. 1): query i must pick key i among the negatives, by cosine / temperature.
 
     Args:
-        queries: (N, D). keys: (K, D) with K >= N, key i being the positive of query i; both get gradients.
+        queries, keys: (N, D) and (K, D), K >= N, key i being the positive of query i; both get gradients.
         queue: (Q, D) further negatives without gradient (MoCo); it must not change before the backward pass.
         in_batch: whether the other keys are negatives too; by default when there is no queue, as in MoCo.
         decoupled: leave the positive out of the denominator (DCL, Eq. 6).
-        temperature, group, ring, reduction, return_stats, dtypes, result, errors: as in `nt_xent`; "none" gives (N,).
-            With a group and in_batch the keys of all ranks are negatives; the queue is each rank's own.
+        temperature, ring, reduction, return_stats: as in `nt_xent`, as are dtypes, result, errors; "none" gives (N,).
+        group: as in `nt_xent`; with in_batch the keys of all ranks are negatives, the queue is each rank's own.
     """
     given = [queries, keys] if queue is None else [queries, keys, queue]
     given = dense_tensors(given, "info_nce")
