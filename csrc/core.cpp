@@ -1,7 +1,10 @@
-// The Python module of the compiled part: two constants that say how it was built. Importing it loads the binary, and
+// The Python module of the compiled part: two constants that say how it was built, and what _library.py calls at the
+// interpreter's end. Importing it loads the binary, and
 // with it the ops, which register themselves from their rooms. Python's own C interface does for that: pybind11 would
 // take 5 s of every build.
 #include <Python.h>
+
+#include "common/ending.h"
 
 namespace {
 
@@ -31,7 +34,13 @@ constexpr char kCapability[] =
 #endif
     ;
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", "Compiled part of dssl_ops", -1, nullptr};
+PyObject* end(PyObject*, PyObject*) {
+  dssl::begin_to_end();
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {{"end", end, METH_NOARGS, "Threads that are in a kernel stay there."}, {}};
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", "Compiled part of dssl_ops", -1, methods};
 
 }  // namespace
 

@@ -10,7 +10,7 @@ from importlib import metadata
 
 import torch
 
-from . import _build, _build_cuda, _library, op_sets
+from . import _build, _build_cuda, _cache, _library, op_sets
 
 
 def info() -> dict[str, str]:
@@ -31,7 +31,7 @@ def info() -> dict[str, str]:
         "backend": f"{backend} ({reason})",
         "kernels": str(core.__file__) if core else "not loaded",
         "compiled for": f"{core.capability}, by {core.compiler}" if core else "-",
-        "cache": str(_build.cache_root()),
+        "cache": str(_cache.cache_root()),
         "op sets": ", ".join(op_sets.OP_SETS),
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",

@@ -1,17 +1,15 @@
-"""What is compiled, with which flags, and where the result is kept.
+"""What is compiled, and with which flags.
 
-Nothing here imports torch at the top: setup.py loads this file by its path to learn the version and the sources,
-and a plain `pip install .` must work without torch.
+Nothing here imports torch at the top: setuptools reads the version from this file, and a plain `pip install .` must
+work without torch.
 
-A binary is named by its *recipe*: everything that decides its content. The cache entry is a directory called after
-the recipe's hash; it holds the binary, a receipt (recipe and checksum) and a lock. File times decide nothing.
+A binary is named by its *recipe*: everything that decides its content; _cache.py keeps it under the recipe's hash.
 The CPU kernels are described here, the CUDA kernels in _build_cuda.py; both go through `cached`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -29,6 +27,8 @@ from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleS
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from ._cache import cached, can_be_named, checksum, fits
 
 __version__ = "0.1.0"
 
@@ -52,7 +52,7 @@ class NoCompiler(RuntimeError):
     """There is no C++ compiler, and no prebuilt binary fits."""
 
 
-def translation_units(work: Path) -> list[str]:
+def translation_units(root: Path, work: Path) -> list[str]:
     """core.cpp and two files in `work` that share out the rooms, since torch's headers cost 1.4 s of every file."""
     rooms = {path.parent: 0 for path in sorted(SOURCE_ROOT.glob("*/*_cpu.cpp"))}
     for room in rooms:
@@ -63,7 +63,7 @@ def translation_units(work: Path) -> list[str]:
         units[unit] += rooms[room]
         with unit.open("a") as text:
             text.writelines(f'#include "{room.name}/{path.name}"\n' for path in sorted(room.glob("*_cpu.cpp")))
-    return [str(SOURCE_ROOT / "core.cpp"), *(str(unit) for unit in units if unit.exists())]
+    return [str(root / "core.cpp"), *(str(unit) for unit in units if unit.exists())]
 
 
 def sources_hash(*suffixes: str) -> str:
@@ -123,35 +123,6 @@ def recipe() -> dict[str, str | None]:
     }
 
 
-def key(made_from: dict[str, str | None]) -> str:
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def cache_root() -> Path:
-    """$TORCH_EXTENSIONS_DIR/dssl_ops if set, else dssl_ops in the user's cache, else a private temporary directory."""
-    if torch_root := os.environ.get("TORCH_EXTENSIONS_DIR"):
-        root = Path(torch_root) / "dssl_ops"
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        root = Path(home) / "dssl_ops"
-    return root if _is_ours(root) else _temporary_root()
-
-
-def _is_ours(root: Path) -> bool:
-    """Whether root is a directory, made now if need be, that only we write to: code is loaded from there."""
-    try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = root.stat()
-    except (OSError, RuntimeError):
-        return False
-    return os.access(root, os.W_OK) and status.st_uid == os.getuid() and not status.st_mode & 0o022
-
-
-def _temporary_root() -> Path:
-    root = Path(tempfile.gettempdir()) / f"dssl_ops-{os.getuid()}"
-    return root if not root.is_symlink() and _is_ours(root) else Path(tempfile.mkdtemp(prefix="dssl_ops-"))
-
-
 def load() -> ModuleType:
     """The compiled module: prebuilt in the package if that fits this machine, else from the cache, else built now.
 
@@ -181,16 +152,6 @@ def build(target: Path, wanted: dict[str, str | None]) -> tuple[ModuleType, Path
     return compile_into(target, NAME, "CPU kernels", wanted, _compile)
 
 
-def cached(wanted: dict[str, str | None], found: Callable, made: Callable) -> Any:
-    """found(entry) if that gives something, else made(entry): one process makes, the others wait and find."""
-    entry = cache_root() / key(wanted)
-    entry.mkdir(mode=0o700, exist_ok=True)
-    if there := found(entry):
-        return there
-    with _locked(entry / "lock"):
-        return found(entry) or made(entry)  # another process may have built it while this one waited
-
-
 def compile_into(
     target: Path, name: str, what: str, made_from: dict[str, str | None], compile_: Callable
 ) -> tuple[Any, Path]:
@@ -207,30 +168,44 @@ def compile_into(
     start = time.monotonic()
     try:
         loaded = compile_(work)
-        receipt = {"recipe": made_from, "sha256": _checksum(work / f"{name}.so")}
+        receipt = {"recipe": made_from, "sha256": checksum(work / f"{name}.so")}
         (work / "receipt").write_text(json.dumps(receipt, indent=1) + "\n")
+        for path in (work / f"{name}.so", work / "receipt"):
+            path.chmod(path.stat().st_mode & ~0o022)  # whatever the umask: see _remove_foreign
         os.replace(work / f"{name}.so", binary)
         os.replace(work / "receipt", binary.with_suffix(".json"))
     except BaseException as error:
         print("failed", file=sys.stderr)
         if not isinstance(error, (RuntimeError, OSError, subprocess.SubprocessError)):
             raise
-        log.write_text(str(error))
         tail = "\n".join(str(error).splitlines()[-25:])
-        raise RuntimeError(f"dssl_ops: the kernels did not compile; whole output in {log}\n{tail}") from None
+        where = f"; whole output in {log}" if _written(log, str(error)) else ""
+        raise RuntimeError(f"dssl_ops: the kernels did not compile{where}\n{tail}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(f"built in {time.monotonic() - start:.1f} s (cached in {target})", file=sys.stderr, flush=True)
     return loaded, binary
 
 
+def _written(path: Path, text: str) -> bool:
+    """False where the disk is full, which may be why there is something to write."""
+    try:
+        return path.write_text(text) == len(text)
+    except OSError:
+        return False
+
+
 def _compile(work: Path) -> ModuleType:
+    root = SOURCE_ROOT
+    if not can_be_named(root):
+        root = work / "csrc"
+        root.symlink_to(SOURCE_ROOT)
     with toolchain(work) as cpp_extension:
         return cpp_extension.load(
             NAME,
-            translation_units(work),
+            translation_units(root, work),
             extra_cflags=list(FLAGS),
-            extra_include_paths=[str(SOURCE_ROOT)],
+            extra_include_paths=[str(root)],
             build_directory=str(work),
         )
 
@@ -240,7 +215,7 @@ def toolchain(work: Path) -> Iterator[Any]:
     """torch's builder, for a while in which it finds ninja and a compiler command with arguments, which it does not
     take: it gets a script in `work` that runs the command.
     """
-    before = dict(os.environ)
+    before = {name: os.environ.get(name) for name in ("CXX", "PATH")}
     command = compiler()
     if command is not None and len(command) > 1:
         script = work / "c++"
@@ -250,12 +225,15 @@ def toolchain(work: Path) -> Iterator[Any]:
     if shutil.which("ninja") is None:  # pip puts it beside the interpreter, on PATH only in an activated environment
         import ninja
 
-        os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, before.get("PATH", os.defpath)])
+        os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, before["PATH"] or os.defpath])
     try:
         yield _cpp_extension()
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():  # these alone: other threads look at the environment meanwhile
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _cpp_extension() -> Any:
@@ -268,28 +246,6 @@ def _cpp_extension() -> Any:
     finally:
         logger.setLevel(before)
     return cpp_extension
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One builder at a time. The kernel releases the lock when its holder dies, however it dies."""
-    with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def fits(binary: Path, wanted: dict[str, str | None], *ignored: str) -> bool:
-    """Whether binary is whole and was made from what is wanted; mapping a cut-off file would end in SIGBUS."""
-    try:
-        receipt = json.loads(binary.with_suffix(".json").read_text())
-        ignore = dict.fromkeys(ignored)
-        return {**receipt["recipe"], **ignore} == {**wanted, **ignore} and receipt["sha256"] == _checksum(binary)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _checksum(binary: Path) -> str:
-    return hashlib.sha256(binary.read_bytes()).hexdigest()
 
 
 def _import(binary: Path) -> ModuleType:

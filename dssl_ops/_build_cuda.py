@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from . import _build
+from . import _build, _cache
 
 FLAGS = (
     "-O3",
@@ -109,7 +109,7 @@ def _cached(wanted: dict[str, str | None], architectures: list[str]) -> Path:
             f"dssl_ops: no {missing} found for the CUDA kernels; install the CUDA {torch.version.cuda} toolkit and a "
             "C++ compiler, or point $CUDA_HOME and $CXX at them"
         )
-    return _build.cached(
+    return _cache.cached(
         wanted,
         lambda entry: _covering(entry, architectures, wanted),
         lambda entry: build(entry, architectures, wanted),
@@ -128,7 +128,7 @@ def _covering(folder: Path, architectures: list[str], wanted: dict[str, str | No
     needed = {architecture.replace(".", "") for architecture in architectures}
     ignored = [name for name, value in wanted.items() if value is None]
     for binary in sorted(folder.glob("_cuda_*.so")):
-        if needed <= set(binary.stem.split("_")[2:]) and _build.fits(binary, wanted, *ignored):
+        if needed <= set(binary.stem.split("_")[2:]) and _cache.fits(binary, wanted, *ignored):
             return binary
     return None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from types import ModuleType
@@ -24,6 +26,24 @@ _core: ModuleType | None = None
 _failure: RuntimeError | None = None
 _reason = "not decided yet: decided at the first call"
 _callbacks: list[Callable[[], None]] = []
+
+
+def _new_lock() -> None:
+    """In a forked process, where the thread that held the old lock does not exist."""
+    global _lock
+    _lock = threading.RLock()
+
+
+def _end() -> None:
+    """Daemon threads stay in their kernels: see csrc/common/ending.h. Those in between get a moment to come there."""
+    if _core is not None:
+        _core.end()
+        if threading.active_count() > 1:
+            time.sleep(0.05)
+
+
+os.register_at_fork(after_in_child=_new_lock)
+atexit.register(_end)
 
 
 def native(device: torch.device | None = None) -> bool:

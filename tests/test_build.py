@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dssl_ops import _build
+from dssl_ops import _build, _cache
 
 TINY = """#include <Python.h>
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", nullptr, -1, nullptr};
@@ -24,7 +24,7 @@ PyMODINIT_FUNC PyInit__core() { return PyModule_Create(&definition); }
 LOAD = """
 import sys
 from pathlib import Path
-from dssl_ops import _build
+from dssl_ops import _build, _cache
 _build.SOURCE_ROOT, _build.PACKAGE = map(Path, sys.argv[1:])
 print(_build.load().__file__)
 """
@@ -205,7 +205,7 @@ def test_key_follows_content_not_names(house, monkeypatch):
     monkeypatch.setattr(_build, "SOURCE_ROOT", house / "csrc")
 
     def key():
-        return _build.key(_build.recipe())
+        return _cache.key(_build.recipe())
 
     before = key()
     assert key() == before
@@ -220,23 +220,23 @@ def test_key_follows_content_not_names(house, monkeypatch):
 def test_cache_root_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert _build.cache_root() == tmp_path / "xdg" / "dssl_ops"
+    assert _cache.cache_root() == tmp_path / "xdg" / "dssl_ops"
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "torch"))
-    assert _build.cache_root() == tmp_path / "torch" / "dssl_ops"
+    assert _cache.cache_root() == tmp_path / "torch" / "dssl_ops"
     monkeypatch.delenv("TORCH_EXTENSIONS_DIR")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert _build.cache_root() == tmp_path / ".cache" / "dssl_ops"
+    assert _cache.cache_root() == tmp_path / ".cache" / "dssl_ops"
 
 
 def test_unwritable_or_foreign_cache_gives_a_private_temporary_one(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "/proc/nobody-writes-here")
-    monkeypatch.setattr(_build.tempfile, "tempdir", str(tmp_path))
-    root = _build.cache_root()
-    assert root == tmp_path / f"dssl_ops-{os.getuid()}" == _build.cache_root()
+    monkeypatch.setattr(_cache.tempfile, "tempdir", str(tmp_path))
+    root = _cache.cache_root()
+    assert root == tmp_path / f"dssl_ops-{os.getuid()}" == _cache.cache_root()
     assert root.stat().st_mode & 0o777 == 0o700
     root.chmod(0o777)  # others could have put code there
-    assert _build.cache_root() not in (root, None)
+    assert _cache.cache_root() not in (root, None)
 
 
 def test_cmake_compiles_with_the_same_flags():

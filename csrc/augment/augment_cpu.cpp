@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "../common/pages.h"
+#include "../common/parallel.h"
 #include "batch.h"
 #include "canvas.h"
 #include "draws.h"
@@ -51,7 +52,7 @@ void for_each_image(const Batch& batch, const F& f) {
   const int64_t threads = std::clamp<int64_t>(bytes / kTurn, 1, std::max<int64_t>(1, most));
   const int64_t run = std::clamp<int64_t>(kTurn * batch.count() / std::max<int64_t>(1, bytes), 1, 64);
   std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+  parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     Worker worker{Canvas(batch.channels), {}};
     for (int64_t first; (first = next.fetch_add(run)) < batch.count();)
       for (int64_t b = first; b < std::min(first + run, batch.count()); ++b) f(worker, b);

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "../common/parallel.h"
 #include "draws.h"
 
 namespace dssl::augment {
@@ -41,7 +42,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> augment_sample_cpu(Tensor instruction
   constexpr int64_t kRun = 64;  // images to one list: fixed, so that the joined order is the batch's
   std::vector<Steps> runs((count + kRun - 1) / kRun);
   std::vector<int64_t> steps_of(count);
-  torch::stable::parallel_for(0, static_cast<int64_t>(runs.size()), 1, [&](int64_t first, int64_t last) {
+  parallel_for(0, static_cast<int64_t>(runs.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t run = first; run < last; ++run) {
       Steps steps;
       for (int64_t b = run * kRun; b < std::min((run + 1) * kRun, count); ++b) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../common/checks.h"
+#include "../common/parallel.h"
 #include "products.h"
 
 namespace dssl::barlow_twins {
@@ -48,7 +49,7 @@ Rows rows_of(const Tensor& tensor, const Tensor& like) {
 }
 
 const auto parallel = [](int64_t count, const auto& f) {
-  torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) f(i);
   });
 };

@@ -12,6 +12,8 @@
 #include <tuple>
 #include <utility>
 
+#include "ending.h"
+
 namespace dssl {
 
 using torch::headeronly::ScalarType;
@@ -57,6 +59,7 @@ struct Boxed<function> {
   static void call(StableIValue* stack, uint64_t arguments, uint64_t) {
     require(arguments == sizeof...(Arguments), "a schema and its function differ in their arguments");
     apply(stack, std::index_sequence_for<Arguments...>());
+    stay_if_ending();
   }
 
  private:

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "../common/checks.h"
+#include "../common/parallel.h"
 #include "../common/reduction.h"
 #include "sample.h"
 
@@ -91,11 +92,10 @@ struct Weights {
 template <class T, class F>
 void for_rows_as(const Problem& problem, const F& f) {
   const int64_t entries = problem.width * problem.view_count();
-  torch::stable::parallel_for(0, problem.rows, 1 + 32768 / std::max<int64_t>(1, entries),
-                              [&](int64_t begin, int64_t end) {
-                                Sample<T> sample(problem);
-                                for (int64_t row = begin; row < end; ++row) f(sample, row);
-                              });
+  parallel_for(0, problem.rows, 1 + 32768 / std::max<int64_t>(1, entries), [&](int64_t begin, int64_t end) {
+    Sample<T> sample(problem);
+    for (int64_t row = begin; row < end; ++row) f(sample, row);
+  });
 }
 
 template <class F>

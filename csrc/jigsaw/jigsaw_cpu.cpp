@@ -6,6 +6,7 @@
 
 #include "../common/checks.h"
 #include "../common/pages.h"
+#include "../common/parallel.h"
 #include "../common/tile_mover.h"
 
 namespace dssl::jigsaw {
@@ -52,12 +53,11 @@ Tensor jigsaw_cpu(Tensor images, int64_t grid, Tensor permutation) {
   char* to = static_cast<char*>(out.mutable_data_ptr());
   const int64_t* source = permutation.const_data_ptr<int64_t>();
   const TileMover mover(layout.height, layout.width, grid, layout.pixel);
-  torch::stable::parallel_for(0, images.size(0), std::max<int64_t>(1, (1 << 20) / std::max<int64_t>(1, bytes)),
-                              [&](int64_t begin, int64_t end) {
-                                for (int64_t b = begin; b < end; ++b)
-                                  mover.permute(source + b * grid * grid, from + b * bytes, to + b * bytes,
-                                                layout.planes);
-                              });
+  parallel_for(0, images.size(0), std::max<int64_t>(1, (1 << 20) / std::max<int64_t>(1, bytes)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t b = begin; b < end; ++b)
+                   mover.permute(source + b * grid * grid, from + b * bytes, to + b * bytes, layout.planes);
+               });
   return out;
 }
 

@@ -12,13 +12,14 @@
 #include <vector>
 
 #include "../common/checks.h"
+#include "../common/parallel.h"
 #include "../common/reduction.h"
 #include "passes.h"
 
 namespace dssl::nt_xent {
 
 void parallel(int64_t count, int64_t grain, const Task& task) {
-  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) task(i);
   });
 }

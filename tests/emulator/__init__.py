@@ -17,7 +17,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from dssl_ops import _build
+from dssl_ops import _build, _cache
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ("-std=c++20", "-O2", "-g1", "-march=native", "-ffp-contract=off", "-fPIC", "-Wall", "-Wno-unknown-pragmas")
@@ -160,7 +160,7 @@ def _shared_library(sources: list[Path], compile_flags: tuple, link_flags: tuple
     common = [*(HERE / "include").glob("*"), *(_build.SOURCE_ROOT / "common").glob("*")]
     for path in sorted({*sources, *near, *common}):
         digest.update(path.read_bytes())
-    target = _build.cache_root() / f"emulator-{sources[0].stem}-{digest.hexdigest()[:16]}.so"
+    target = _cache.cache_root() / f"emulator-{sources[0].stem}-{digest.hexdigest()[:16]}.so"
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as work:
             objects = [str(Path(work) / f"{source.stem}.o") for source in sources]
