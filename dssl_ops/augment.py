@@ -184,9 +184,11 @@ def _rows(name: str, values: float | Sequence[float] | Tensor | None, batch: int
     if values is None:
         return np.zeros((batch, 0))
     try:
-        array = torch.as_tensor(values, device="cpu").detach().to(torch.float64).numpy()
+        tensor = torch.as_tensor(values, device="cpu").detach()
+        array = tensor.to(torch.float64).numpy() if torch.can_cast(tensor.dtype, torch.float64) else None
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"image_op: values of {name} must be numbers; got {values!r}") from None
+        array = None
+    require(array is not None, f"image_op: values of {name} must be numbers; got {values!r}")
     if array.ndim == 1:
         single = len(VALUE_NAMES[name]) - (name in AFFINE_OPS) == 1 and name != "Jigsaw"
         array = array[:, None] if single else array[None].repeat(batch, axis=0)

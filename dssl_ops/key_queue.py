@@ -37,8 +37,8 @@ class KeyQueue(nn.Module):
     ):
         super().__init__()
         dtype = dtype or torch.get_default_dtype()
-        if not all(isinstance(side, int) and side >= 1 for side in (size, width)):
-            raise ValueError(f"KeyQueue: size and width must be positive whole numbers; got {size!r} and {width!r}")
+        if not all(type(side) is int and 1 <= side < 2**31 for side in (size, width)):
+            raise ValueError(f"KeyQueue: size and width must be whole numbers in 1..2^31-1; got {size!r} and {width!r}")
         if dtype not in DTYPES:
             raise ValueError(f"KeyQueue: dtype must be float32, float64, bfloat16 or float16; got {dtype!r}")
         rows = torch.randn(size, width, generator=generator, dtype=torch.float32)

@@ -135,10 +135,11 @@ class Program:
         _check_tensor("values", self.values, torch.float64)
         _check_tensor("value_offsets", self.value_offsets, torch.int64)
         require(
-            1 <= self.views <= MAX_VIEWS
+            all(hasattr(number, "__index__") for number in (self.views, self.height, self.width))
+            and 1 <= self.views <= MAX_VIEWS
             and 1 <= min(self.height, self.width) <= max(self.height, self.width) <= MAX_SIDE,
             f"Program: views must be in 1..{MAX_VIEWS}, height and width in 1..{MAX_SIDE}; "
-            f"got {self.views}, {self.height}, {self.width}",
+            f"got {self.views!r}, {self.height!r}, {self.width!r}",
         )
         opcodes = self.opcodes.numpy()
         known = (opcodes >= 0) & (opcodes < len(NAMES))
@@ -202,7 +203,7 @@ class Program:
             torch.tensor([value for _, values in flat for value in values], dtype=torch.float64, device="cpu"),
             _offsets(len(values) for _, values in flat),
             1 + max((int(values[0]) for name, values in flat if name == "Emit"), default=0),
-            *map(int, size),
+            *(int(side) if hasattr(side, "__index__") else side for side in size),
         )
 
     @classmethod
@@ -246,7 +247,9 @@ class Program:
             height, width = record["size"]
             program = cls.from_steps(record["programs"], (height, width))
             return replace(program, views=record["views"])
-        except (TypeError, KeyError, json.JSONDecodeError, OverflowError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError, RecursionError) as error:
+            if str(error).startswith("Program: "):
+                raise
             raise ValueError(f"Program: expected the JSON of a program; got {text!r:.80}: {error!r}") from None
 
 

@@ -61,7 +61,7 @@ inline double normalise(double* row, int64_t count) {
   if (!(squares > 1e-280 && squares < 1e280)) {  // only float64 gets here, but for zero rows: scaled, nothing overflows
     double largest = 0;
     for (int64_t d = 0; d < count; ++d) largest = std::max(largest, std::fabs(row[d]));
-    if (largest == 0) return 0;
+    if (largest == 0 && squares == 0) return 0;                         // the largest of NaN alone is 0, too
     scale = std::min(1 / largest, std::numeric_limits<double>::max());  // of a subnormal number it would be infinite
     for (int64_t d = 0; d < count; ++d) row[d] *= scale;
     squares = dot(row, row, count);

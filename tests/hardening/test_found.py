@@ -6,11 +6,23 @@ import pytest
 import torch
 from checks import needs_native
 
-from dssl_ops import KeyQueue, Program, ViewGraph, augment, augment_reference, barlow_twins, directional_loss, info_nce
+from dssl_ops import (
+    KeyQueue,
+    Program,
+    RaggedImages,
+    ViewGraph,
+    augment,
+    augment_reference,
+    barlow_twins,
+    directional_loss,
+    image_op,
+    info_nce,
+)
 from dssl_ops import transforms as T
 from dssl_ops.augment_sample import RANDOM_OPS, RANDOM_RESIZED_CROP, augment_sample
 
 pytestmark = needs_native
+PIXEL = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
 ROWS = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
@@ -65,10 +77,11 @@ def test_an_empty_batch_of_strided_rows_was_refused():
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("at", [2, slice(None)])
 @pytest.mark.parametrize("size", [5, 5000])  # few products are summed in double, many in the type's own elements
-def test_a_negative_that_is_not_finite_was_taken_for_none(dtype, bad, size):
+def test_a_negative_that_is_not_finite_was_taken_for_none(dtype, bad, at, size):
     queue = torch.randn(size, 8).to(dtype)
-    queue[3, 2] = bad
+    queue[3, at] = bad
     rows = ROWS.to(dtype)
     assert torch.isnan(info_nce(rows, rows, queue, reduction="none")).all()
     queue[3] = 0
@@ -90,9 +103,17 @@ def test_subnormal_rows_had_an_infinite_scale():
         (
             lambda: KeyQueue(2.5, 2),
             ValueError,
-            "KeyQueue: size and width must be positive whole numbers; got 2.5 and 2",
+            "KeyQueue: size and width must be whole numbers in 1..2.31-1; got 2.5 and 2",
         ),
         (lambda: KeyQueue(4, 2).enqueue([[1.0, 2.0]]), TypeError, "KeyQueue.enqueue: inputs must be dense tensors"),
+        (lambda: image_op(PIXEL, "Solarize", 1j), ValueError, "image_op: values of Solarize must be numbers; got 1j"),
+        (lambda: KeyQueue(True, 2), ValueError, "KeyQueue: size and width must be whole .* got True and 2"),
+        (lambda: KeyQueue(10**30, 2), ValueError, "KeyQueue: size and width must be whole numbers in 1..2.31-1"),
+        (
+            lambda: RaggedImages(PIXEL[0, 0, 0], torch.ones(1, 2, dtype=torch.int64), True),
+            ValueError,
+            "RaggedImages: channels must be 1 or 3; got True",
+        ),
         (
             lambda: barlow_twins(ROWS, ROWS, "a"),
             ValueError,

@@ -138,8 +138,8 @@ struct Registry {
 
 using StableIValue = uint64_t;
 #define STANDALONE_JOIN(a, b) a##b
-#define STANDALONE_NAME(line) STANDALONE_JOIN(registered_, line)
+#define STANDALONE_NAME(number) STANDALONE_JOIN(registered_, number)
 #define STABLE_TORCH_LIBRARY_FRAGMENT(library, m) \
-  [[maybe_unused]] static void STANDALONE_NAME(__LINE__)(torch::stable::Registry & m)
+  [[maybe_unused]] static void STANDALONE_NAME(__COUNTER__)(torch::stable::Registry & m)
 #define STABLE_TORCH_LIBRARY_IMPL(library, key, m) \
-  [[maybe_unused]] static void STANDALONE_NAME(__LINE__)(torch::stable::Registry & m)
+  [[maybe_unused]] static void STANDALONE_NAME(__COUNTER__)(torch::stable::Registry & m)
