@@ -44,7 +44,8 @@ class RaggedImages:
                 and (tensor.device.type == "cpu" or (name == "data" and tensor.is_cuda)),
                 f"RaggedImages: {name} must be a contiguous {dim}-D {dtype} CPU tensor; got {_came(tensor)}",
             )
-        require(self.channels in (1, 3), f"RaggedImages: channels must be 1 or 3; got {self.channels!r}")
+        good = type(self.channels) is int and self.channels in (1, 3)
+        require(good, f"RaggedImages: channels must be 1 or 3; got {self.channels!r}")
         good = self.sizes.shape[1] == 2 and bool(((self.sizes >= 1) & (self.sizes <= MAX_SIDE)).all())
         require(good, f"RaggedImages: sizes must be (B, 2) in 1..{MAX_SIDE}; got {_came(self.sizes)}")
         ends = self.channels * self.sizes.prod(1).cumsum(0)

@@ -49,5 +49,5 @@ def test_keys_of_another_type_are_converted_and_give_no_graph():
 def test_bad_input_gives_one_clear_error(keys):
     with pytest.raises(ValueError, match=r"KeyQueue.enqueue: keys must be floating point of shape \(N, 2\); got"):
         KeyQueue(4, 2).enqueue(keys)
-    with pytest.raises(ValueError, match="size and width must be whole numbers in 1..2.31-1; got 0 and 2"):
+    with pytest.raises(ValueError, match=r"size and width must be whole numbers in 1..2.31-1; got 0 and 2"):
         KeyQueue(0, 2)
