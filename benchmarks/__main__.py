@@ -57,23 +57,36 @@ def finished(folder, room):
 def run(options):
     machine = Machine.of(options.device, options.threads)
     start, limits = time.perf_counter(), measure_limits(machine)
-    print(f"{machine.about}; commit {commit()}, load {os.getloadavg()[0]:.1f}, rows into {options.results}")
-    print(
-        f"measured limits: copy {limits.copy / 1e6:.1f} GB/s, products {limits.float32 / 1e9:.2f} (float32) and "
-        f"{limits.bfloat16 / 1e9:.2f} TFLOP/s (bfloat16)"
-    )
+    say_where(machine, limits, options)
     modules = {room: importlib.import_module(f"benchmarks.bench_{room}") for room in options.rooms}
     planned = [(room, case) for room in modules for case in modules[room].cases(machine.device, options.full)]
+    wrong = []
     for number, (room, case) in enumerate(planned, 1):
         print(f"[{number}/{len(planned)}, {time.perf_counter() - start:.0f} s] {case.title}", flush=True)
         if options.resume and case.key(machine.device) in finished(options.results, room):
             print("    has rows of this commit")
             continue
-        torch.manual_seed(0)
-        found = case.measure(machine, limits, options.effort)
-        rows.append(options.results, room, found)
-        print("\n".join(report.lines(found)), flush=True)
+        try:
+            measure(room, case, machine, limits, options)
+        except SystemExit as reason:  # the other cases are still worth their rows
+            print(f"    WRONG: {reason}", flush=True)
+            wrong.append(str(reason))
     print(f"done in {time.perf_counter() - start:.0f} s: {options.results}")
+    if wrong:
+        raise SystemExit("\n".join(["benchmarks: ours is wrong", *wrong]))
+
+
+def say_where(machine, limits, options):
+    print(f"{machine.about}; commit {commit()}, load {os.getloadavg()[0]:.1f}, rows into {options.results}")
+    products = f"{limits.float32 / 1e9:.2f} (float32) and {limits.bfloat16 / 1e9:.2f} TFLOP/s (bfloat16)"
+    print(f"measured limits: copy {limits.copy / 1e6:.1f} GB/s, products {products}")
+
+
+def measure(room, case, machine, limits, options):
+    torch.manual_seed(0)
+    found = case.measure(machine, limits, options.effort)
+    rows.append(options.results, room, found)
+    print("\n".join(report.lines(found)), flush=True)
 
 
 def main(words):

@@ -21,10 +21,13 @@ def to_pil(images):
 
 
 def shuffle_tiles(image):
-    """JigSaw(4) through NumPy, as the authors' transform does."""
-    tiles = [np.hsplit(row, 4) for row in np.vsplit(np.asarray(image), 4)]
-    order = np.random.permutation(16).reshape(4, 4)
-    return Image.fromarray(np.vstack([np.hstack([tiles[k // 4][k % 4] for k in row]) for row in order]))
+    """JigSaw(4) through NumPy: the authors' transform in its quickest form, no loop over tiles."""
+    pixels = np.asarray(image)
+    height, width, channels = pixels.shape
+    tiles = pixels.reshape(4, height // 4, 4, width // 4, channels).swapaxes(1, 2)
+    tiles = tiles.reshape(16, height // 4, width // 4, channels)[np.random.permutation(16)]
+    tiles = tiles.reshape(4, 4, height // 4, width // 4, channels).swapaxes(1, 2)
+    return Image.fromarray(tiles.reshape(height, width, channels))
 
 
 def signed(value):

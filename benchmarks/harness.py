@@ -142,10 +142,10 @@ def start(case, machine, sets, say):
             bind = peer.build()
             bound = [bind(*inputs) for inputs in sets]
             first[name], result = machine.clock(bound[0])
-        except (ImportError, Skip) as reason:
+        except Exception as reason:  # a peer of another version may fail in its own way
             if name == "dssl_ops":
                 raise
-            left_out.setdefault(str(reason).splitlines()[0], []).append(name)
+            left_out.setdefault(in_words(reason), []).append(name)
             continue
         if peer.equal:
             wanted = wanted or result
@@ -157,6 +157,11 @@ def start(case, machine, sets, say):
     for reason, names in left_out.items():
         say(f"    skipped, {reason}: {', '.join(names)}")
     return calls, first
+
+
+def in_words(reason):
+    expected = isinstance(reason, ImportError | Skip)
+    return ("" if expected else f"{type(reason).__name__}: ") + (str(reason).splitlines() or [""])[0]
 
 
 def blame(case, name, error, say):

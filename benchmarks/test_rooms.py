@@ -27,7 +27,7 @@ def machine():
     return Machine.of("cpu", 0)
 
 
-@pytest.mark.parametrize(("case", "name"), cases())
+@pytest.mark.parametrize(("case", "name"), list(cases()))
 def test_speed(benchmark, machine, case, name):
     torch.manual_seed(0)
     case.verify()

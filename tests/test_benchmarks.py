@@ -67,13 +67,15 @@ def test_inputs_rotate_past_the_cache():
 def test_a_peer_that_is_missing_or_wrong_is_left_out_with_its_reason():
     said = []
     gone = harness.Peer(lambda: None, "no-such-package")
+    broken = harness.Peer(lambda: lambda x: lambda: x.no_such_method())
     case, bench = made_up({"dssl_ops": 1, "eager": 1, "wrong": 2}, dict.fromkeys(("dssl_ops", "eager", "wrong"), 1.0))
-    case.peers["gone"] = gone
+    case.peers |= {"gone": gone, "broken": broken}
     found = case.measure(bench, LIMITS, EFFORT, said.append)
     assert [row["impl"] for row in found] == ["dssl_ops", "eager"]
     assert [line.strip() for line in said] == [
         "skipped, differs from ours by 1.0e+00: wrong",
         "skipped, no-such-package is not installed: gone",
+        "skipped, AttributeError: 'Tensor' object has no attribute 'no_such_method': broken",
     ]
 
 
