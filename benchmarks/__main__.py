@@ -71,6 +71,8 @@ def run(options):
         except SystemExit as reason:  # the other cases are still worth their rows
             print(f"    WRONG: {reason}", flush=True)
             wrong.append(str(reason))
+    every = rows.read_all(options.results)
+    print(report.summary([row for room in modules for row in every.get(room, ()) if row["device"] == machine.device]))
     print(f"done in {time.perf_counter() - start:.0f} s: {options.results}")
     if wrong:
         raise SystemExit("\n".join(["benchmarks: ours is wrong", *wrong]))

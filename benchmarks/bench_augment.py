@@ -18,7 +18,7 @@ from dssl_ops.program import OPCODES, Program
 from .augment_peers import PEERS
 from .authors_recipe import BLUR_FROM, MEAN, STD
 from .harness import Case, Peer, Skip, plain
-from .pictures import PHOTO, photographs, scenes
+from .pictures import PHOTO, kind, photographs, scenes
 
 BATCH = {32: 512, 224: 64}
 ONE_DRAW = " (one draw a batch)"
@@ -75,16 +75,14 @@ def copy(images):
 def policy_case(size, method, device):
     name, transform, views, wide = policies(size)[method]
     count, shape = BATCH[size], "x".join(map(str, (BATCH[size], 3, size, size)))
-    given = None
+    make = partial(one_size, (count, size, size), device)
     if method == "directed" and size >= BLUR_FROM:
-        kind, given = photographs(count)
-        shape = f"{size} from {count} {kind}"
-    make = partial(inputs, given, (count, size, size), device)
+        shape, make = f"{size} from {count} {kind()}", partial(many_sizes, count, device)
     peers = {"dssl_ops": Peer(lambda: ours(transform), "dssl_ops", equal=False)}
-    for title, kind in PEERS.items():
-        mark = ONE_DRAW if method in kind.one_draw else ""
-        build = partial(peer, kind, size, method)
-        peers[title + mark] = Peer(build, kind.package, equal=False, one_core=kind.per_image)
+    for title, make_peer in PEERS.items():
+        mark = ONE_DRAW if method in make_peer.one_draw else ""
+        build = partial(peer, make_peer, size, method)
+        peers[title + mark] = Peer(build, make_peer.package, equal=False, one_core=make_peer.per_image)
     peers["copy"] = Peer(lambda: plain(copy), equal=False)
     return Case(
         "augment", name, shape, "uint8", make, peers, items=count, verify=partial(verify, name, transform, make),
@@ -92,8 +90,12 @@ def policy_case(size, method, device):
     )  # fmt: skip
 
 
-def inputs(given, shape, device):
-    return [scenes(*shape).to(device)] if given is None else [[image.to(device, copy=True) for image in given]]
+def one_size(shape, device):
+    return [scenes(*shape).to(device)]
+
+
+def many_sizes(count, device):
+    return [[image.to(device, copy=True) for image in photographs(count)]]
 
 
 def verify(name, transform, make):
@@ -112,7 +114,7 @@ def one_step(name, values, count, size):
 def step_case(what, name, values, source, size, device):
     count, side = BATCH[size], (size, size)
     program = one_step(name, values, count, side)
-    make = partial(inputs, None, (count, *source), device)
+    make = partial(one_size, (count, *source), device)
     peers = {"dssl_ops": Peer(lambda: plain(lambda images: augment(images, program)), "dssl_ops", equal=False)}
     peers["copy"] = Peer(lambda: lambda images: images[:, :, :size, :size].contiguous().clone, equal=False)
     return Case(

@@ -196,7 +196,7 @@ def small_images(batch):
 
 
 def large_images(batch):
-    found = photographs(2 * batch)[1]
+    found = photographs(2 * batch)
     return Photographs(found, torch.zeros(len(found), dtype=torch.int64))
 
 

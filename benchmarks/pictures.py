@@ -1,5 +1,6 @@
 """Images to augment: drawn ones of any size, or photographs from $DSSL_TEST_PHOTOS, a folder or zip file."""
 
+import functools
 import os
 import zipfile
 from pathlib import Path
@@ -18,12 +19,18 @@ def scenes(count, height, width):
     return (field * 235 + torch.rand(count, 3, height, width) * 20).to(torch.uint8)
 
 
+def kind():
+    """What `photographs` gives."""
+    return "photographs" if os.environ.get("DSSL_TEST_PHOTOS") else "drawn images"
+
+
+@functools.lru_cache
 def photographs(count):
-    """What they are, and `count` uint8 (3, H, W) of differing sizes, decoded: real ones if there are any, or drawn."""
+    """`count` uint8 (3, H, W) of differing sizes, decoded: real ones if there are any, or drawn."""
     if place := os.environ.get("DSSL_TEST_PHOTOS"):
-        return "photographs", read(place, count)
+        return read(place, count)
     sides = np.random.default_rng(0).uniform(0.7, 1.4, (count, 2)) * PHOTO
-    return "drawn images", [scenes(1, *map(int, side[:: 1 if i % 2 else -1]))[0] for i, side in enumerate(sides)]
+    return [scenes(1, *map(int, side[:: 1 if i % 2 else -1]))[0] for i, side in enumerate(sides)]
 
 
 def read(place, count):

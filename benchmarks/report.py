@@ -77,6 +77,17 @@ def lines(found):
         yield f"    {row['impl'] + part:42}{spread:36}{memory:>12}{beside}"
 
 
+def summary(found):
+    """What is printed after a run: each case beside the fastest peer that computes the same."""
+    body = []
+    for group in cases(row for row in found if row["op"] != "training" or row["mode"] == "step"):
+        ours, peer = group[OURS], best(group, one_draw=False)
+        if peer is not None:
+            what = f"{ours['op']} {ours['shape']} {ours['dtype']}"
+            body.append([what, number(ours["median_ms"]), peer["impl"], times(ratio(peer, ours))])
+    return table(["what", "ours, ms", "best peer", "its time / ours"], body)
+
+
 def as_numbers(row):
     return row | {name: float(row[name]) if row.get(name) else None for name in rows.NUMBERS}
 

@@ -4,6 +4,7 @@ import ctypes
 import importlib
 import itertools
 import sys
+import types
 from functools import partial
 from pathlib import Path
 
@@ -171,6 +172,20 @@ def test_compare_tells_a_slower_op_from_a_slower_machine(tmp_path, capsys):
     assert capsys.readouterr().out == "0 of 1 rows moved by more than 10 %; 0 gone, 0 new\n"
     compare.main([files["old"], files["slow op"]])
     assert capsys.readouterr().out.startswith(" +100.0 %  dssl_ops: op 8 float32 forward on cpu, beside eager\n")
+
+
+def test_the_command_prints_ratios_and_writes_rows(tmp_path, monkeypatch, capsys):
+    case, bench = made_up({"dssl_ops": 1, "eager": 1}, {"dssl_ops": 2.0, "eager": 5.0})
+    wrong, _ = made_up({"dssl_ops": 1, "eager": 3}, {})
+    module = types.SimpleNamespace(cases=lambda device, full: [wrong, case])
+    monkeypatch.setattr(command.importlib, "import_module", lambda name: module)
+    monkeypatch.setattr(command.Machine, "of", lambda device, threads: bench)
+    monkeypatch.setattr(command, "measure_limits", lambda machine: LIMITS)
+    wrong.measure = lambda *_: harness.blame(wrong, "eager", 0.5, print)
+    with pytest.raises(SystemExit, match="ours is wrong"):
+        command.run(command.arguments(["jigsaw", "--results", str(tmp_path)]))
+    assert "| op 8 float32 | 2 | eager | 2.5 |" in capsys.readouterr().out
+    assert [row["impl"] for row in rows.read(tmp_path / "jigsaw.csv")] == ["dssl_ops", "eager"]
 
 
 def test_a_peer_that_wins_stands_out(tmp_path):
