@@ -128,14 +128,42 @@ class ImageFiles(Dataset):
     def _read(self, path: str) -> bytes:
         full = os.path.join(self.root, path)
         try:
-            size = self._opened().getinfo(path).file_size if self._zipped else _size(full)
-            if size > MAX_BYTES:
+            if self._zipped:
+                return read_member(self._opened(), path)
+            if (size := _size(full)) > MAX_BYTES:
                 raise _Bad(TOO_LARGE, f"{size} bytes")
-            return self._opened().read(path) if self._zipped else Path(full).read_bytes()
+            return Path(full).read_bytes()
+        except TooLarge as error:
+            raise _Bad(TOO_LARGE, error) from None
         except zipfile.BadZipFile as error:  # its checksum
             raise _Bad(CORRUPT, error) from None
         except (OSError, RuntimeError, NotImplementedError, zlib.error, EOFError, KeyError, ValueError) as error:
             raise _Bad(UNREADABLE, error) from None
+
+
+class TooLarge(ValueError):
+    """More bytes or pixels than an image file of a training set has."""
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The bytes of a zip's member, at most MAX_BYTES, which is checked before anything is decompressed.
+
+    Raises TooLarge, and NotImplementedError for methods that make megabytes of every byte before they can be stopped.
+    """
+    info = archive.getinfo(name)
+    if info.file_size > MAX_BYTES:
+        raise TooLarge(f"{info.file_size} bytes")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError("it is neither stored nor deflated")
+    with archive.open(info) as file:
+        return file.read(info.file_size)  # no more, whatever the stream holds; read() would expand all of it
+
+
+def check_pixels(image: Image.Image) -> None:
+    """Raise TooLarge where the header says more than MAX_PIXELS or a side above MAX_SIDE; nothing is decoded yet."""
+    width, height = image.size
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise TooLarge(f"{width}x{height} pixels")
 
 
 def _files(place: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -167,13 +195,11 @@ def decode(data: bytes) -> Tensor:
     """uint8 (3, H, W) of an image file's bytes; raises _Bad where they are not one that we read."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:  # the header alone
-            width, height = image.size
-            if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-                raise _Bad(TOO_LARGE, f"{width}x{height} pixels")
+            check_pixels(image)
             if image.format in BY_TORCHVISION and (by_torchvision := _torchvision()):
                 return by_torchvision(data)
             return _by_pillow(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (TooLarge, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _Bad(TOO_LARGE, error) from None
     except UnidentifiedImageError:
         raise _Bad(CORRUPT, f"no {', '.join(FORMATS)}") from None

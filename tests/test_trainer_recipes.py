@@ -196,7 +196,7 @@ def test_hugging_face_data_sets(monkeypatch):
             return {"img": Image.fromarray(self.pixels[key])}
 
     splits = {"train": Split(20), "test": Split(6)}
-    fake = types.SimpleNamespace(load_dataset=lambda name: splits)
+    fake = types.SimpleNamespace(load_dataset=lambda name: splits, __version__="4.0.0")
     monkeypatch.setitem(sys.modules, "datasets", fake)
     dataset = load(Config(data="hf:insects"))
     for part, split in ((dataset.train, splits["train"]), (dataset.test, splits["test"])):

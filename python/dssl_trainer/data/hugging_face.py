@@ -31,6 +31,8 @@ def find(name):
         import datasets
     except ImportError:
         raise TrainerError(f"data: hf:{name} needs the package datasets; it is not installed") from None
+    if int(datasets.__version__.split(".")[0]) < 4:
+        raise TrainerError("data: hf: needs datasets 4 or later; earlier ones run programs that come with the data")
     try:
         splits = datasets.load_dataset(name)
     except Exception as error:  # no network, no such name, damage: some twenty kinds

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dssl_ops.image_files import FORMATS, MAX_BYTES, TooLarge, check_pixels, read_member
+
 from ..errors import TrainerError, one_line
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
@@ -22,10 +24,17 @@ class Member:
     archive: zipfile.ZipFile | None = None
 
     def read(self):
-        return self.archive.read(self.path) if self.archive else Path(self.path).read_bytes()
+        if self.archive:
+            return read_member(self.archive, self.path)
+        if (size := Path(self.path).stat().st_size) > MAX_BYTES:
+            raise TooLarge(f"{size} bytes")
+        return Path(self.path).read_bytes()
 
     def open(self):
-        return Image.open(io.BytesIO(self.read()))
+        """Pillow's image, its header read; no format that runs another program, as that of EPS would."""
+        image = Image.open(io.BytesIO(self.read()), formats=FORMATS)
+        check_pixels(image)
+        return image
 
     def __str__(self):
         return f"{self.path} in {self.archive.filename}" if self.archive else self.path

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..errors import TrainerError
+from dssl_ops.image_files import FORMATS, check_pixels
+
+from ..errors import TrainerError, one_line
 
 METRICS = ("AP", "AP50", "AP75")  # the first three of COCOeval's, in its order
 
@@ -53,12 +55,15 @@ class Split:
 
     def image(self, number):
         """uint8 (3, H, W)."""
-        path = self.folder / self.coco.loadImgs([number])[0]["file_name"]
+        name = Path(self.coco.loadImgs([number])[0]["file_name"])
+        if name.is_absolute() or ".." in name.parts:
+            raise TrainerError(f"data: the annotations name {name}, which is not in {self.folder}")
         try:
-            with Image.open(path) as image:
+            with Image.open(self.folder / name, formats=FORMATS) as image:
+                check_pixels(image)
                 return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-        except OSError as error:
-            raise TrainerError(f"data: cannot read {path}: {error}") from None
+        except Exception as error:  # Pillow's decoders raise some ten kinds
+            raise TrainerError(f"data: cannot read {self.folder / name}: {one_line(error)}") from None
 
     def target(self, number):
         """Boxes (N, 4) x0 y0 x1 y1, labels (N,), masks uint8 (N, H, W)."""
