@@ -39,7 +39,7 @@ class RingLosses(torch.autograd.Function):
             if step:
                 (shard,) = _pass_on([shard], ctx.counts, step, group)
             arguments = _meeting(step, rows, shard, queue, positive, excluded, temperature, decoupled)
-            parts.append(torch.ops.dssl_ops.nt_xent(*arguments, 0, True)[1:])
+            parts.append(torch.ops.dssl_ops.nt_xent(*arguments, 0, True, False)[1:])
         of_positives, of_negatives, of_nearest = zip(*parts)
         positives, negatives = of_positives[0], torch.stack(of_negatives).logsumexp(0)
         ctx.save_for_backward(rows, columns, temperature, queue, positive, excluded, positives, negatives)
@@ -59,7 +59,7 @@ class RingLosses(torch.autograd.Function):
         for step in range(ranks):
             arguments = _meeting(step, rows, shard, queue, positive, excluded, temperature, ctx.decoupled)
             of_mine, of_theirs, of_scale = torch.ops.dssl_ops.nt_xent_backward(
-                *arguments, positives, negatives, upstream, 0, True
+                *arguments, positives, negatives, upstream, 0, True, False
             )
             of_rows += of_mine[0]
             of_shard += of_theirs[0]

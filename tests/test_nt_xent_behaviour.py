@@ -101,11 +101,11 @@ def test_opcheck(reduction, dtype):
     t = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
     positive, none = torch.arange(6), torch.full((6,), -1)
     for arguments in (([a, b], [], None, None, None, False), ([a], [b], queue, positive, none, True)):
-        opcheck(torch.ops.dssl_ops.nt_xent.default, (*arguments, t, False, reduction, True))
+        opcheck(torch.ops.dssl_ops.nt_xent.default, (*arguments, t, False, reduction, True, False))
     kept = torch.zeros(6, dtype=torch.float64)
     weight = torch.tensor(2.0, dtype=torch.float64)
     sides = ([a.detach()], [b.detach()], queue, positive, none, True)
-    arguments = (*sides, t.detach(), False, kept, kept, weight, reduction, True)
+    arguments = (*sides, t.detach(), False, kept, kept, weight, reduction, True, False)
     opcheck(torch.ops.dssl_ops.nt_xent_backward.default, arguments)
 
 
@@ -253,7 +253,7 @@ def test_the_raw_op_refuses_what_would_corrupt_memory(change):
     arguments = {
         "rows": [ones(6, 4)], "columns": [ones(6, 4)], "queue": ones(5, 4), "positive": torch.arange(6),
         "excluded": torch.arange(6), "positives_only": False, "temperature": torch.tensor(0.2, dtype=torch.float64),
-        "decoupled": False, "reduction": 2, "with_nearest": True,
+        "decoupled": False, "reduction": 2, "with_nearest": True, "tf32": False,
     }  # fmt: skip
     with pytest.raises(RuntimeError, match="nt_xent: "):
         torch.ops.dssl_ops.nt_xent(*(arguments | change).values())

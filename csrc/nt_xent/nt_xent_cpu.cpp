@@ -219,15 +219,16 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor> nt_xent_backward_cp
 }  // namespace
 }  // namespace dssl::nt_xent
 
+// No argument has a default: torch 2.10 wants no gradient for one that came at its default, and later ones do.
 STABLE_TORCH_LIBRARY_FRAGMENT(dssl_ops, m) {
   m.def(
       "nt_xent(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
       "bool positives_only, Tensor temperature, bool decoupled, int reduction, bool with_nearest, "
-      "bool tf32=False) -> (Tensor, Tensor, Tensor, Tensor)");
+      "bool tf32) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def(
       "nt_xent_backward(Tensor[] rows, Tensor[] columns, Tensor? queue, Tensor? positive, Tensor? excluded, "
       "bool positives_only, Tensor temperature, bool decoupled, Tensor positives, Tensor negatives, Tensor upstream, "
-      "int reduction, bool with_columns, bool tf32=False) -> (Tensor[], Tensor[], Tensor)");
+      "int reduction, bool with_columns, bool tf32) -> (Tensor[], Tensor[], Tensor)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(dssl_ops, CPU, m) {
