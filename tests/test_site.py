@@ -1,4 +1,4 @@
-"""The docs site is built without a warning, and a browser opens its pages and a run's report.html without an error."""
+"""The docs site is built without a warning; a browser opens its pages and the trainer's reports without an error."""
 
 import os
 import subprocess
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
+from dssl_trainer.cli import main
 from dssl_trainer.reports.html_report import write_report
 from dssl_trainer.train import train
+from reproduce_setup import job_of, write_run
 from trainer_setup import environment, tiny
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -59,6 +61,14 @@ def test_report_opens_without_an_error_and_with_all_pictures(tmp_path, browser):
     train(tiny(tmp_path / "run", variant="dssl", epochs=1))
     seen = browser.open(write_report(tmp_path / "run"))
     assert (seen.errors, seen.broken) == ([], []) and seen.images == 1 and "DSSL" in seen.title
+
+
+@needs_chromium
+def test_report_of_a_table_opens_without_an_error(tmp_path, browser):
+    write_run(tmp_path, job_of("table2", "simsiam-cifar10-dssl"), [30, 40, 50])
+    assert main(["reproduce", "table2", "--out", str(tmp_path), "--report"]) == 0
+    seen = browser.open(tmp_path / "table2.html")
+    assert (seen.errors, seen.broken) == ([], []) and seen.title
 
 
 @needs_chromium
