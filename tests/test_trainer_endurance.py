@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -80,6 +81,22 @@ def command(folder, method, changes):
     """`dssl train` with the settings of tiny(folder, method, **changes)."""
     config = tiny(folder, method, **changes)
     return tiny_command(folder, config=config)
+
+
+@pytest.mark.parametrize("limit, name", [(100, "gallery.png"), (600, "checkpoint.pt")])
+def test_full_disk_is_one_line_that_names_the_file(limit, name, tmp_path):
+    """The kernel itself refuses: no file may have more than `limit` KiB. The first write that fails ends the run."""
+    if name == "checkpoint.pt":
+        train(tiny(tmp_path, max_steps=3))
+        before = (tmp_path / name).read_bytes()
+    options = shlex.join(tiny_command(tmp_path))
+    done = subprocess.run(["bash", "-c", f"ulimit -f {limit}; {options}"], capture_output=True, text=True,
+                          env=environment(), timeout=300)  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if line.startswith("dssl train:")]
+    assert done.returncode == 2 and len(said) == 1 and "File too large" in said[0] and name in said[0], done.stderr
+    assert not list(tmp_path.glob("*.tmp"))
+    if name == "checkpoint.pt":
+        assert (tmp_path / name).read_bytes() == before and checkpoint.load(tmp_path / name)["progress"]["step"] == 3
 
 
 @pytest.mark.parametrize("when", ["record.replacing", "checkpoint.torch.save"])

@@ -6,11 +6,22 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
+def naming(path):
+    """The error of a full disk does not say which file was being written: here it does."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+@contextlib.contextmanager
 def replacing(path, mode="wb", **options):
     """A file beside `path` that takes its place at the end; after an error or a crash the old one stands."""
     temporary = Path(f"{path}.{os.getpid()}.tmp")
     try:
-        with open(temporary, mode, **options) as file:
+        with naming(path), open(temporary, mode, **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

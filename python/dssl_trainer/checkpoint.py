@@ -40,7 +40,8 @@ def save(state, path):
         with replacing(path) as file:
             torch.save(state, file)
     except (OSError, RuntimeError) as error:
-        raise TrainerError(f"checkpoint: cannot write {path}: {error}") from None
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error  # beneath torch's own words
+        raise TrainerError(f"checkpoint: cannot write {path}: {getattr(cause, 'strerror', None) or cause}") from None
 
 
 def copy(path, kept):

@@ -3,7 +3,7 @@
 import csv
 import os
 
-from .atomic import replacing
+from .atomic import naming, replacing
 from .errors import TrainerError
 
 COLUMNS = (
@@ -15,7 +15,7 @@ COLUMNS = (
 def append(path, row):
     """Adds a row, and the heading to a new file; on the disk before the checkpoint that counts on it."""
     new = not path.exists()
-    with open(path, "a", newline="") as file:
+    with naming(path), open(path, "a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if new:
             writer.writeheader()
