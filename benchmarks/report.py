@@ -19,6 +19,7 @@ from .machine import ROOT
 PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 ROOMS = sorted(path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py"))
 OURS = "dssl_ops"
+FLOORS = ("copy", "torch")  # no peers: what ours cannot do without
 MARKED = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
 NOT_MEASURED = "CUDA: not measured, for want of a GPU; [roofline.md](docs/roofline.md) counts what bounds the kernels."
 
@@ -32,6 +33,10 @@ def cases(found):
     for row in found:
         groups.setdefault(rows.case_of(row), {})[row["impl"]] = row
     return [group for group in groups.values() if OURS in group]
+
+
+def title(row):
+    return " ".join(filter(None, (row["op"], row["shape"], row["dtype"])))
 
 
 def time_of(row, ours):
@@ -83,8 +88,7 @@ def summary(found):
     for group in cases(row for row in found if row["op"] != "training" or row["mode"] == "step"):
         ours, peer = group[OURS], best(group, one_draw=False)
         if peer is not None:
-            what = f"{ours['op']} {ours['shape']} {ours['dtype']}"
-            body.append([what, number(ours["median_ms"]), peer["impl"], times(ratio(peer, ours))])
+            body.append([title(ours), number(ours["median_ms"]), peer["impl"], times(ratio(peer, ours))])
     return table(["what", "ours, ms", "best peer", "its time / ours"], body)
 
 
@@ -97,7 +101,7 @@ def as_numbers(row):
 
 def best(group, one_draw):
     """The fastest peer; without one_draw of those that draw for every image."""
-    names = [name for name in group if name not in (OURS, "copy") and (one_draw or not name.endswith(ONE_DRAW))]
+    names = [name for name in group if name not in (OURS, *FLOORS) and (one_draw or not name.endswith(ONE_DRAW))]
     return min((group[name] for name in names), key=lambda row: time_of(row, group[OURS]), default=None)
 
 
@@ -156,11 +160,10 @@ def loss_table(found):
         ours = group[OURS]
         if is_chosen(ours):
             cells = [times(ratio(group[name], ours)) if name in group else "-" for name in ("eager", "compile")]
-            names = [name for name in group if name not in (OURS, "eager", "compile", "copy")]
+            names = [name for name in group if name not in (OURS, "eager", "compile", *FLOORS)]
             cells.append(", ".join(f"{name}: {times(ratio(group[name], ours))}" for name in names) or "-")
             memory = [number(group[name]["peak_mb"]) for name in (OURS, "eager") if name in group]
-            what = f"{ours['op']} {ours['shape']} {ours['dtype']}"
-            body.append([what, number(ours["median_ms"]), *cells, " / ".join(memory)])
+            body.append([title(ours), number(ours["median_ms"]), *cells, " / ".join(memory)])
     head = [
         "forward + backward",
         "ours, ms",
@@ -196,11 +199,11 @@ def room_table(room, found):
         if ours["op"].startswith("step "):
             continue
         for row in group.values():
-            what = [f"{ours['op']} {ours['shape']} {ours['dtype']}, {row['mode']}", f"{row['impl']} {row['version']}"]
+            what = [f"{title(ours)}, {row['mode']}", f"{row['impl']} {row['version']}"]
             spread = f"{number(row['median_ms'])} ({number(row['p20_ms'])} to {number(row['p80_ms'])})"
             of_limit = "-" if row["of_limit"] is None else f"{row['of_limit']:.2f}"
             beside = times(ratio(row, ours))
-            beside = beside.strip("*") if row["impl"] in (OURS, "copy") else beside
+            beside = beside.strip("*") if row["impl"] in (OURS, *FLOORS) else beside
             body.append([*what, f"{row['threads']:.0f}", spread, number(row["peak_mb"]), of_limit, beside])
     head = ["what", "implementation", "threads", "ms (p20 to p80)", "peak MiB", "of limit", "its time / ours"]
     return table(head, body, right=2)
