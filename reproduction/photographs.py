@@ -1,26 +1,29 @@
 """The ImageNet path at toy scale: a few steps of every method and variant on a zip of photographs, and their times.
 
     python reproduction/photographs.py PHOTOS.zip --scale small
-    python reproduction/photographs.py PHOTOS.zip --scale full --batch-size 16 --images 48
+    python reproduction/photographs.py PHOTOS.zip --scale full --batch-size 8 --images 24 --steps 3
 
-The zip holds <class>/<photograph>. Each run is `dssl train METHOD-imagenet` with the recipe's own networks, views and
-optimiser on an ImageFolder tree in a temporary folder; images are decoded while the network computes. Writes
-photographs-<scale>.csv beside this file: milliseconds per step, and of these the wait for views (medians over the steps
-after the first). It measures that the path works and what it costs here: accuracies mean nothing.
+The zip holds <class>/<photograph>. Each run has its recipe's networks, views and optimiser, on an ImageFolder tree in a
+temporary folder; two threads decode and make views while the network computes. Writes photographs-<scale>.csv beside
+this file: milliseconds per step, of these the wait for views, and CPU time of all threads, medians over the steps after
+the first. It shows that the path works and what it costs here.
 """
 
 import argparse
 import csv
 import dataclasses
+import math
 import statistics
 import tempfile
+import time
 import zipfile
 from pathlib import Path
 
-import torch
-from dssl_trainer import log
+from dssl_trainer.data import load
+from dssl_trainer.data.loader import Loader
+from dssl_trainer.device import resolve, threads
+from dssl_trainer.learner import Learner
 from dssl_trainer.presets import PRESETS
-from dssl_trainer.train import train
 from dssl_trainer.variants import view_names
 
 METHODS, VARIANTS = ("simsiam", "byol", "simclr", "mocov2", "barlow"), ("baseline", "heavy", "dssl", "soft")
@@ -36,6 +39,7 @@ COLUMNS = (
     "steps",
     "step_ms",
     "wait_ms",
+    "cpu_ms",
 )
 
 
@@ -46,7 +50,7 @@ def main():
         tree = unpack(options.photographs, Path(scratch) / "photographs", options.images)
         for method in METHODS:
             for variant in VARIANTS:
-                rows.append(measure(method, variant, tree, Path(scratch), options))
+                rows.append(measure(method, variant, tree, options))
                 print(*rows[-1], flush=True)
     with open(Path(__file__).parent / f"photographs-{options.scale}.csv", "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
@@ -75,19 +79,29 @@ def unpack(archive, tree, count):
     return tree
 
 
-def measure(method, variant, tree, scratch, options):
-    preset, out = PRESETS[f"{method}-imagenet"][options.scale], scratch / method / variant
-    config = dataclasses.replace(
-        preset, variant=variant, data=str(tree), out=str(out), batch_size=options.batch_size, max_steps=options.steps,
-        workers=2, threads=options.threads, log_every=1, knn_k=5, knn_limit=16, knn_every=1000,
-    )  # fmt: skip
-    train(config)
-    rows = [row for row in log.read(out / "log.csv") if "images_per_second" in row][1:]
-    steps = [1000 * config.batch_size / row["images_per_second"] for row in rows]
-    waits = [row["data_share"] * step for row, step in zip(rows, steps)]
-    precision = "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") and config.precision == "auto" else "fp32"
-    return (method, variant, config.encoder, config.image_size, config.batch_size, len(view_names(config)), precision,
-            options.threads, len(rows), *(f"{statistics.median(times):.0f}" for times in (steps, waits)))  # fmt: skip
+def measure(method, variant, tree, options):
+    preset = PRESETS[f"{method}-imagenet"][options.scale]
+    config = resolve(dataclasses.replace(
+        preset, variant=variant, data=str(tree), batch_size=options.batch_size, workers=2, threads=options.threads,
+        device="cpu"))  # fmt: skip
+    with threads(config.threads):
+        loader = Loader(load(config).train, config)
+        learner = Learner(config, loader.steps_per_epoch)
+        times = [step(loader, learner, number, options.steps) for number in range(options.steps)][1:]
+        loader.close()
+    medians = [f"{1000 * statistics.median(column):.0f}" for column in zip(*times)]
+    return (method, variant, config.encoder, config.image_size, config.batch_size, len(view_names(config)),
+            config.precision, options.threads, len(times), *medians)  # fmt: skip
+
+
+def step(loader, learner, number, last):
+    """(seconds, of these the wait for views, CPU seconds of all threads)."""
+    start, cpu = time.perf_counter(), time.process_time()
+    batches = loader.get(number, last)
+    waited = time.perf_counter() - start
+    loss = learner.step(batches, number).loss
+    assert math.isfinite(loss), loss
+    return time.perf_counter() - start, waited, time.process_time() - cpu
 
 
 if __name__ == "__main__":

@@ -94,6 +94,22 @@ def test_collecting_fills_documents_and_figure(tree, capsys):
     assert {path.name for path in files if again[path] != files[path]} == set(), "collecting twice changes nothing"
 
 
+@pytest.mark.parametrize(
+    "heavy, alarm, holds", [(40, None, ["yes", "yes", "-"]), (43, None, ["no", "yes", "-"]), (49, 4, ["no", "yes", "-"]),
+                            (49, None, ["no", "no", "-"])]
+)  # fmt: skip
+def test_rule_is_applied_as_it_stands(heavy, alarm, holds, tmp_path):
+    for variant, last in (("baseline", 55), ("heavy", heavy), ("dssl", 52)):
+        job = job_of("table2", f"simsiam-cifar10-{variant}")
+        if variant == "heavy":
+            assert blocks.rule(tmp_path, "").startswith("Not all of the runs")
+        write_run(tmp_path / "reproduction" / "small", job, [32, 40, 41, 42, 43, last],
+                  alarm=alarm if variant == "heavy" else None)  # fmt: skip
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in blocks.rule(tmp_path, "").splitlines()]
+    assert [row[-1] for row in table[2:]] == holds
+    assert table[2][1] == f"{52 - heavy:.1f} points" and table[4][1] == "-3.0 points"
+
+
 def test_record_has_small_files_alone_and_no_paths(tree):
     collect(tree)
     folder = tree / "reproduction" / "small" / "simsiam-cifar10-dssl-seed0"
