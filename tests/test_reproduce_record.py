@@ -95,8 +95,9 @@ def test_collecting_fills_documents_and_figure(tree, capsys):
 
 
 @pytest.mark.parametrize(
-    "heavy, alarm, holds", [(40, None, ["yes", "yes", "-"]), (43, None, ["no", "yes", "-"]), (49, 4, ["no", "yes", "-"]),
-                            (49, None, ["no", "no", "-"])]
+    "heavy, alarm, holds",
+    [(40, None, ["yes", "yes", "-"]), (43, None, ["no", "yes", "-"]),
+     (49, 4, ["no", "yes", "-"]), (49, None, ["no", "no", "-"])],
 )  # fmt: skip
 def test_rule_is_applied_as_it_stands(heavy, alarm, holds, tmp_path):
     for variant, last in (("baseline", 55), ("heavy", heavy), ("dssl", 52)):
