@@ -12,6 +12,12 @@ import torch
 
 from . import _build, _build_cuda, _cache, _library, op_sets
 
+# Environment variables that decide what is built, where it is kept and what serves.
+SWITCHES = (
+    *("DSSL_OPS_BACKEND", "CXX", "CUDA_HOME", "TORCH_EXTENSIONS_DIR", "XDG_CACHE_HOME"),
+    *("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
+)
+
 
 def info() -> dict[str, str]:
     """What a bug report needs, in printing order."""
@@ -20,22 +26,30 @@ def info() -> dict[str, str]:
     except (RuntimeError, ValueError) as error:  # a report is needed most where the kernels fail
         backend, reason, core = "failed", str(error), None
     return {
-        "dssl_ops": _build.__version__,
-        "torch": torch.__version__,
+        "dssl_ops": f"{_build.__version__} in {_build.PACKAGE}",
+        "torch": f"{torch.__version__}, for CUDA {torch.version.cuda or 'none'}",
         "python": f"{platform.python_version()} ({platform.platform()})",
         "torchvision": _version("torchvision"),
         "Pillow": _version("pillow"),
         "compiler": _compiler(),
-        "CUDA toolkit": str(_build_cuda.toolkit() or "none found"),
-        "CUDA device": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "CUDA toolkit": f"{_build_cuda.toolkit()}, {_build_cuda.nvcc_version()}"
+        if _build_cuda.toolkit()
+        else "none found",
+        "CUDA devices": ", ".join(map(_device, range(torch.cuda.device_count()))) or "none",
         "backend": f"{backend} ({reason})",
         "kernels": str(core.__file__) if core else "not loaded",
         "compiled for": f"{core.capability}, by {core.compiler}" if core else "-",
         "cache": str(_cache.cache_root()),
         "op sets": ", ".join(op_sets.OP_SETS),
-        "CPU capability": torch.backends.cpu.get_cpu_capability(),
+        "processor": f"{_build.cpu_features()}, {torch.backends.cpu.get_cpu_capability()} in torch",
         "threads": f"{torch.get_num_threads()} of {os.cpu_count()} processors",
+        "environment": ", ".join(f"{name}={os.environ[name]}" for name in SWITCHES if name in os.environ)
+        or "no switches",
     }
+
+
+def _device(index: int) -> str:
+    return f"{torch.cuda.get_device_name(index)} ({'{}.{}'.format(*torch.cuda.get_device_capability(index))})"
 
 
 def _compiler() -> str:

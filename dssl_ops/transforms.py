@@ -7,7 +7,7 @@ Every transform is immutable, compares by value, and its repr makes it again.
 """
 
 from .compose import Choice, Compose, Normalize, RandomApply
-from .drop_in import AsModule, Collate, Indexed
+from .data_loader import AsModule, Collate, Indexed
 from .instructions import Transform
 from .policy import policy
 from .random_ops import RandAugment, UniformAugment

@@ -256,3 +256,4 @@ def test_info_reports_a_compiler_that_fails(house):
     settings = os.environ | {"CXX": "/bin/false", "TORCH_EXTENSIONS_DIR": str(house / "cache")}
     answer = subprocess.run([sys.executable, "-m", "dssl_ops", "info"], capture_output=True, text=True, env=settings)
     assert answer.returncode == 0 and "failed (dssl_ops: the kernels did not compile" in answer.stdout
+    assert re.search(rf"^environment: .*CXX=/bin/false.*TORCH_EXTENSIONS_DIR={house}", answer.stdout, re.M)
