@@ -188,7 +188,8 @@ def _rows(name: str, values: float | Sequence[float] | Tensor | None, batch: int
         array = tensor.to(torch.float64).numpy() if torch.can_cast(tensor.dtype, torch.float64) else None
     except (TypeError, ValueError, RuntimeError):
         array = None
-    require(array is not None, f"image_op: values of {name} must be numbers; got {values!r}")
+    if array is None:
+        raise ValueError(f"image_op: values of {name} must be numbers; got {values!r}")
     if array.ndim == 1:
         single = len(VALUE_NAMES[name]) - (name in AFFINE_OPS) == 1 and name != "Jigsaw"
         array = array[:, None] if single else array[None].repeat(batch, axis=0)
