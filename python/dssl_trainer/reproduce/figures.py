@@ -36,7 +36,7 @@ def knn_over_epochs(axis, steps, title):
         values = [[one[epoch] for one in curves] for epoch in epochs]
         style = {"linestyle": STYLES[ours[0].job.config.variant], "color": colour[ours[0].job.cell.label]}
         axis.plot(epochs, [statistics.mean(v) for v in values], label=short(label, title), **style)
-        if len(ours) > 1:
+        if len(ours) > 1 and len(colour) <= 6:  # more bands hide each other
             axis.fill_between(epochs, *([f(v) for v in values] for f in (min, max)), color=style["color"], alpha=0.2)
         alarms = [(row["epoch"], row["knn"]) for one in ours for row in one.kept.rows if row.get("alarm")]
         if alarms:
@@ -48,7 +48,7 @@ def knn_over_epochs(axis, steps, title):
 
 
 def short(label, recipe):
-    return label.removeprefix(recipe).strip()
+    return label.removeprefix(recipe).strip().replace("repro.", "baseline")
 
 
 def colours(steps):
@@ -57,9 +57,9 @@ def colours(steps):
     variants = [job.config.variant for job in cells.values()]
     if len(set(variants)) == len(variants):
         return {label: COLORS[job.config.variant] for label, job in cells.items()}
-    looks = {label: look(job) for label, job in cells.items()}
+    looks = {label: look(job) for label, job in cells.items() if job.config.variant != "baseline"}
     palette = {kind: PALETTE[n % len(PALETTE)] for n, kind in enumerate(dict.fromkeys(looks.values()))}
-    return {label: palette[kind] for label, kind in looks.items()}
+    return {label: palette[looks[label]] if label in looks else "black" for label in cells}
 
 
 def look(job):
@@ -90,4 +90,4 @@ def caption(about, steps):
     )
     reduced = " (reduced: not the paper's setting)" if scale == "small" else ""
     runs = f"scale {scale}{reduced}, {epochs} epochs, seed {seeds}"
-    return f"{about}\n{runs}; mean over seeds, band: lowest to highest"
+    return f"{about}\n{runs}; mean over seeds, bands from lowest to highest"
