@@ -39,7 +39,7 @@ def _end() -> None:
     if _core is not None:
         _core.end()
         if threading.active_count() > 1:
-            time.sleep(0.05)
+            time.sleep(0.1)
 
 
 os.register_at_fork(after_in_child=_new_lock)

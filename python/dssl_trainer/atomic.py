@@ -30,6 +30,24 @@ def replacing(path, mode="wb", **options):
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder):
+    """Removes what killed processes left of writing files in the folder."""
+    for left in folder.glob("*.*.tmp"):
+        pid = left.name.split(".")[-2]
+        if pid.isdigit() and not is_running(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no process's number
+        pass
+    return True
+
+
 def remove(path):
     """Removes the file and what a killed process left of writing it."""
     for left in (path, *path.parent.glob(f"{path.name}.*.tmp")):

@@ -132,6 +132,10 @@ class Config:
     knn_k: int = setting(200, "neighbours", minimum=1)
     knn_temperature: float = setting(0.1, "of the neighbours' votes", minimum=1e-3)
     on_collapse: str = setting("warn", "what the collapse alarm does", ("warn", "stop"))
+    on_nan: str = setting(
+        "stop", "where a loss or gradient is not finite: end the run, or leave the step out", ("stop", "skip")
+    )
+    rank_timeout: int = setting(7200, "seconds that a process waits for the others before it gives up", minimum=1)
     log_every: int = setting(50, "steps between rows of log.csv; each epoch ends with one", minimum=1)
     tensorboard: bool = setting(False, "write the rows of log.csv for TensorBoard, too")
     checkpoint_every: int = setting(1, "epochs between checkpoints", minimum=1)

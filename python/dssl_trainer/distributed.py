@@ -7,7 +7,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-LONG = timedelta(hours=2)  # the others wait while the first process evaluates
+from .errors import TrainerError, one_line
 
 
 def launched():
@@ -21,18 +21,29 @@ def local_device():
 
 
 @contextlib.contextmanager
-def process_group(device):
-    """The group of all processes, or None where there is one; ends with the block."""
+def process_group(config):
+    """The group of all processes, or None where there is one; ends with the block.
+
+    Raises TrainerError where another process was lost, or was waited for too long."""
     if not launched():
         yield None
         return
-    if torch.device(device).type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo", timeout=LONG)
+    on_gpu, patience = torch.device(config.device).type == "cuda", timedelta(seconds=config.rank_timeout)
+    if on_gpu:
+        torch.cuda.set_device(config.device)
     try:
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=patience)
         yield dist.group.WORLD
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):  # gloo has no type of its own
+            raise
+        raise TrainerError(
+            f"another process was lost, or did not come within --rank-timeout {config.rank_timeout} s: "
+            f"{one_line(error)}; checkpoint.pt is as last saved, and the same command again goes on from it"
+        ) from None
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def place(ranks):

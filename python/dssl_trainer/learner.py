@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,10 +19,12 @@ from .schedule import ema_momentum, learning_rate
 
 
 class Outcome(NamedTuple):
-    """Of one step: its loss, averaged over parts and processes, and the Result of its last part."""
+    """Of one step: its loss, averaged over parts and processes, the Result of its last part, and where something was
+    not finite, so that nothing was learnt, what."""
 
     loss: float
     result: tuple
+    fault: str = ""
 
 
 class Learner:
@@ -38,6 +41,7 @@ class Learner:
 
     def step(self, batches, step):
         config = self.config
+        buffers = [b.clone() for b in self.method.buffers()] if config.on_nan == "skip" else []
         set_learning_rates(self.optimizer, learning_rate(config, step, self.steps_per_epoch), config.lr)
         self.optimizer.zero_grad()
         losses, keys = [], []
@@ -48,11 +52,28 @@ class Learner:
                 self.scaler.scale(result.loss / len(batches)).backward()
             losses.append(result.loss.detach())
             keys += result.keys
+        loss = mean(torch.stack(losses).mean(), self.ranks)
+        if fault := self.fault(step, loss, losses, batches):
+            for buffer, before in zip(self.method.buffers(), buffers):
+                buffer.copy_(before)
+            return Outcome(loss, result, fault)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if hasattr(self.method, "after_step"):
             self.method.after_step(self.momentum(step), keys)
-        return Outcome(mean(torch.stack(losses).mean(), self.ranks), result)
+        return Outcome(loss, result)
+
+    def fault(self, step, loss, losses, batches):
+        """What is not finite and where, or ''. Every process finds something or none does: losses and gradients are
+        those of all. fp16 leaves gradients to its scaler, which expects some to overflow."""
+        if math.isfinite(loss):
+            finite = self.scaler.is_enabled() or math.isfinite(self.gradient_norm())
+            return "" if finite else f"gradient is not finite at step {step}, though its loss {loss:g} is"
+        own = [number for number, part in enumerate(losses) if not part.isfinite()]
+        if not own:
+            return f"loss is {loss} at step {step}, in another process"
+        ids = ", ".join(map(str, batches[own[0]].ids.tolist()[:4]))
+        return f"loss is {loss} at step {step}, part {own[0] + 1} of {len(losses)}, of images {ids}, .."
 
     def without_reduction(self, wanted):
         """Gradients of all but a step's last part stay in their process."""

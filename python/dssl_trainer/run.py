@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from . import checkpoint, log, metrics, record
-from .atomic import remove
+from .atomic import remove, sweep
 from .config import as_dict
 from .data.loader import Loader
 from .distributed import place
@@ -20,6 +20,8 @@ from .learner import Learner
 from .reports.curves import plot
 from .reports.gallery import draw_run
 from .variants import view_names
+
+MOST_SKIPPED = 10  # steps in a row that were not finite: by then the weights are at fault, not a batch
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Progress:
     random_knn: float = 0.0
     evidence: str = ""
     collapsed: str = ""
+    skipped: int = 0
 
 
 class Run:
@@ -53,7 +56,7 @@ class Run:
         self.last_step = min(config.max_steps or all_steps, all_steps)
         self.learner = Learner(config, self.steps_per_epoch, ranks)
         self.progress, self.meter, self.last_loss = Progress(data_crc=dataset.crc()), metrics.Meter(), math.nan
-        self.mark, self.watched = time.perf_counter(), {}
+        self.mark, self.watched, self.skipped_in_a_row = time.perf_counter(), {}, 0
 
     @property
     def method(self):
@@ -70,10 +73,13 @@ class Run:
         batches = self.next_batches(step)
         self.meter.data_seconds += time.perf_counter() - start
         outcome = self.learner.step(batches, step)
-        self.count(outcome.loss)
+        if outcome.fault:
+            self.skip_or_stop(outcome.fault)
+        else:
+            self.count(outcome.loss)
         self.meter.seconds += time.perf_counter() - start
         self.watched = {}
-        if self.row_is_due():
+        if self.row_is_due() and not outcome.fault:
             self.watched = {"lr": self.learner.optimizer.param_groups[0]["lr"]}
             if hasattr(self.method, "after_step"):
                 self.watched["ema"] = self.learner.momentum(step)
@@ -89,10 +95,19 @@ class Run:
             self.save()
             raise
 
+    def skip_or_stop(self, fault):
+        """Nothing was learnt from this step; every process is here."""
+        self.skipped_in_a_row += 1
+        if self.config.on_nan == "stop":
+            raise TrainerError(f"{fault}; a lower --lr may help, --on-nan skip leaves such steps out")
+        if self.skipped_in_a_row == MOST_SKIPPED:
+            raise TrainerError(f"{fault}, as in the {MOST_SKIPPED - 1} steps before; a lower --lr may help")
+        tqdm.write(f"{self.config.variant}: left out: {fault}", file=sys.stderr)
+        self.progress.step += 1
+        self.progress.skipped += 1
+
     def count(self, loss):
-        if not math.isfinite(loss):
-            raise TrainerError(f"loss is {loss} at step {self.progress.step}; a lower --lr may help")
-        self.last_loss = loss
+        self.last_loss, self.skipped_in_a_row = loss, 0
         self.progress.step += 1
         self.progress.loss_sum += loss
         self.progress.loss_count += 1
@@ -171,6 +186,7 @@ class Run:
         if not self.first:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
         if not resuming:  # the checkpoint first: killed from here on, the folder must not pass for the old run
             for name in ("checkpoint.pt", "log.csv"):
                 remove(self.folder / name)
@@ -196,6 +212,8 @@ class Run:
         untrained = f"random initialisation {self.progress.random_knn:.1f} %"
         if self.progress.collapsed:
             self.say(f"collapsed: {self.progress.collapsed}")
+        if self.progress.skipped:
+            self.say(f"{self.progress.skipped} steps left out: their loss or gradient was not finite")
         self.say(f"{describe(last)}; {untrained}; files in {self.folder}")
         return last | {"random_knn": self.progress.random_knn}
 

@@ -18,7 +18,7 @@ def train(config, dataset=None, origin=None):
     Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out. origin: see record.py.
     Raises TrainerError for what the user can put right, Interrupted after Ctrl-C or SIGTERM."""
     config = resolve(config)
-    with process_group(config.device) as ranks:
+    with process_group(config) as ranks:
         run = Run(config, dataset or load(config), ranks, origin)
         result = train_side_by_side([run])[0]
         run.say(subtitle(run.config, run.dataset.about))
