@@ -113,6 +113,12 @@ def test_batches_never_reach_numpy_s_own_constructors(data, tmp_path):
         cifar.read_batch(tmp_path / "data_batch_1", 10)
 
 
+@pytest.mark.parametrize("name", ["ndarray", "dtype"])
+def test_names_of_numpy_in_a_batch_stand_for_ours(name, tmp_path):
+    (tmp_path / "batch").write_bytes(f"cnumpy\n{name}\n.".encode())
+    assert cifar.unpickle(tmp_path / "batch").__module__ == cifar.__name__
+
+
 def png_header(width, height):
     """A PNG whose header says so, and no pixels."""
     file = io.BytesIO()
@@ -134,6 +140,8 @@ def jpeg_header(width, height):
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(touched) (w) file closefile\nshowpage\n"
 BOMBS = {"png": png_header(60000, 60000), "jpeg": jpeg_header(60000, 60000), "wide": png_header(40000, 10), "eps": EPS}
+BOMBS["between"] = png_header(12000, 6000)  # more than we take, less than Pillow's own limit
+WORDS = {"eps": "not an image", "between": "12000x6000 pixels", "wide": "40000x10 pixels"}
 
 
 def peak_of(f):
@@ -154,7 +162,7 @@ def test_image_bombs_are_refused_by_their_headers(name, tmp_path):
     assert peak_of(lambda: files[0]) < 1 << 22 and len(files.skipped) == 1
 
     def read():
-        with pytest.raises(TrainerError, match=r"cannot decode .*x\.png"):
+        with pytest.raises(TrainerError, match=rf"cannot decode .*x\.png: .*{WORDS.get(name, '')}"):
             load(Config(data=str(tmp_path)))
 
     assert peak_of(read) < 1 << 22
