@@ -4,6 +4,8 @@ import pytest
 import torch
 from checks import needs_native
 
+from dssl_ops.program import OPCODES
+
 pytestmark = needs_native
 F, D, L, W, U = torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8
 
@@ -14,6 +16,17 @@ def zeros(*shape, dtype=F):
 
 def tensor(values, dtype=L):
     return torch.tensor(values, dtype=dtype)
+
+
+def step(name, *values):
+    """The first image runs this step before it is shown, the other one is shown as it is."""
+    count = len(values)
+    return dict(
+        opcodes=tensor([OPCODES[name], 24, 24], W),
+        step_offsets=tensor([0, 2, 3]),
+        values=tensor([*values, 0, 0], D),
+        value_offsets=tensor([0, count, count + 1, count + 2]),
+    )
 
 
 # The arguments of one call that each op takes, by name.
@@ -68,6 +81,22 @@ BAD = [
     ("augment", dict(values=tensor([0, 1], D)), r"step 0 of image 1, Emit\(1\)"),
     ("augment", dict(values=tensor([0, -1], D)), r"step 0 of image 1, Emit\(-1\)"),
     ("augment", dict(opcodes=tensor([24, 0], W), value_offsets=tensor([0, 2, 2])), "step 0 of image 0, Emit"),
+    ("augment", step("ResizedCrop", 0, 5, 4, 4, 8, 8, 2, 13), r"step 0 of image 0, ResizedCrop\(0, 5"),
+    ("augment", step("ResizedCrop", 5, 0, 4, 4, 8, 8, 2, 13), r"step 0 of image 0, ResizedCrop\(5, 0"),
+    ("augment", step("ResizedCrop", -1, 0, 4, 4, 8, 8, 2, 13), r"step 0 of image 0, ResizedCrop\(-1"),
+    ("augment", step("ResizedCrop", 0, 0, 4, 4, 8.5, 8, 2, 13), "step 0 of image 0, ResizedCrop"),
+    ("augment", step("ResizedCrop", 0, 0, 4, 4, 32768, 32768, 2, 13), "no image of more than 16777216 pixels"),
+    ("augment", step("ResizedCrop", 0, 0, 4, 4, 4, 4, 2, 13), r"step 1 of image 0, Emit\(0\)"),
+    ("augment", step("Emit", 0), r"step 1 of image 0, Emit\(0\)"),
+    ("augment", step("Posterize", 9), "step 0 of image 0, Posterize"),
+    ("augment", step("Hue", 0.6), "step 0 of image 0, Hue"),
+    ("augment", step("GaussianBlur", 1001), "step 0 of image 0, GaussianBlur"),
+    ("augment", step("Rotate", 3, 1), "step 0 of image 0, Rotate"),
+    ("augment", step("ShearX", 1e9, 0), "step 0 of image 0, ShearX"),
+    ("augment", step("Brightness", float("nan")), "step 0 of image 0, Brightness"),
+    ("augment", step("Jigsaw", 0, 1, 2, 4), "step 0 of image 0, Jigsaw"),
+    ("augment", step("Jigsaw", 0, 1, 2), "step 0 of image 0, Jigsaw"),
+    ("augment", step("Jigsaw", *range(81)), "step 0 of image 0, Jigsaw"),
     ("augment", dict(table=zeros(3, 255), out=zeros(1, 2, 3, 8, 8)), r"table must be \(C, 256\)"),
     ("augment", dict(table=zeros(3, 256, dtype=D), out=zeros(1, 2, 3, 8, 8)), "table has the wrong dtype"),
     ("augment_drawn", dict(sample_ids=tensor([0])), "sample_ids must be for 2 images; got 1"),
