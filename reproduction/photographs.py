@@ -1,7 +1,7 @@
 """The ImageNet path at toy scale: a few steps of every method and variant on a zip of photographs, and their times.
 
     python reproduction/photographs.py PHOTOS.zip --scale small
-    python reproduction/photographs.py PHOTOS.zip --scale full --batch-size 8 --images 24 --steps 3
+    python reproduction/photographs.py PHOTOS.zip --scale full --batch-size 8 --images 16 --steps 3 --variants dssl
 
 The zip holds <class>/<photograph>. Each run has its recipe's networks, views and optimiser, on an ImageFolder tree in a
 temporary folder; two threads decode and make views while the network computes. Writes photographs-<scale>.csv beside
@@ -49,7 +49,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         tree = unpack(options.photographs, Path(scratch) / "photographs", options.images)
         for method in METHODS:
-            for variant in VARIANTS:
+            for variant in options.variants:
                 rows.append(measure(method, variant, tree, options))
                 print(*rows[-1], flush=True)
     with open(Path(__file__).parent / f"photographs-{options.scale}.csv", "w", newline="") as file:
@@ -63,6 +63,7 @@ def arguments():
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=250)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 

@@ -7,4 +7,5 @@ methods/          views -> loss, a file per framework, on encoders.py and heads.
 learner.py        loss -> gradient -> optimizers.py and schedule.py
 evaluation/       what the frozen encoder is worth: kNN, linear, collapse, detection
 reports/          curves, galleries, the HTML page
+reproduce/        the runs of a table or figure, one after the other, and their numbers beside the paper's
 """

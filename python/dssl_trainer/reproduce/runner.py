@@ -59,13 +59,13 @@ def attempt(one, out, places, changes, data, failed, busy):
                 busy.append(one)
                 return
             run_one(one.job, out, places, changes, data)
+    except Interrupted:
+        raise
     except KeyboardInterrupt:
         raise Interrupted(f"{name} is not finished; {AGAIN}", signal.SIGINT) from None
     except (TrainerError, OSError) as error:
         failed[name] = str(error)
         say(f"{name} failed: {error}")
-    except Interrupted:
-        raise
     except Exception as error:  # a fault of ours in one run must not cost the others
         failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
         say(traceback.format_exc())
