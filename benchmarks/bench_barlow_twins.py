@@ -1,4 +1,4 @@
-"""Barlow Twins, N = 512: ours against eager and torch.compile, both through C."""
+"""Barlow Twins, N = 512: ours against eager, torch.compile and lightly, all three through C."""
 
 from functools import partial
 
@@ -9,6 +9,13 @@ from dssl_ops import barlow_twins, barlow_twins_reference
 from .harness import Case, Peer, compiled, loss
 
 ROWS = 512
+LAMBDA = 0.0051  # ours by default; lightly has 0.005
+
+
+def lightly():
+    from lightly.loss import BarlowTwinsLoss
+
+    return loss(BarlowTwinsLoss(LAMBDA))
 
 
 def views(width, device):
@@ -20,7 +27,7 @@ def cases(device, full):
         "dssl_ops": Peer(lambda: loss(barlow_twins), "dssl_ops"),
         "eager": Peer(lambda: loss(barlow_twins_reference)),
     }
-    peers["compile"] = Peer(compiled(barlow_twins_reference))
+    peers |= {"compile": Peer(compiled(barlow_twins_reference)), "lightly": Peer(lightly, "lightly")}
     for width in (128, 2048, 8192) if full else (128, 2048):
         yield Case(
             "barlow_twins", "barlow_twins", f"{ROWS}x{width}", "float32", partial(views, width, device), peers,

@@ -1,9 +1,10 @@
 """NT-Xent, InfoNCE with a queue and CLIP's loss both ways, D = 128: ours against what else computes the same loss.
 
 Peers: dense eager PyTorch and the same under torch.compile; lightly; up to N = 256, as its memory is cubic,
-pytorch-metric-learning. bfloat16 inputs: ours and the dense forms, which compute in float32. InfoNCE has torch's
-linear_cross_entropy besides, dense and in chunks: keys and queue are its weight. It cannot leave the diagonal out, so
-NT-Xent has no such row. On CUDA inf-cl and memeff compute CLIP's loss; neither has been run by us yet.
+pytorch-metric-learning. bfloat16 inputs: ours and the dense forms, which compute in float32, and those whose product
+is in bfloat16, as under autocast. InfoNCE has torch's linear_cross_entropy besides, whole and in chunks: keys and queue
+are its weight, so it makes a gradient for the queue that nobody wants. It cannot leave the diagonal out: NT-Xent has no
+such row. On CUDA inf-cl and memeff compute CLIP's loss; neither has been run by us yet.
 """
 
 from functools import partial
@@ -19,9 +20,18 @@ WIDTH, QUEUE, QUERIES = 128, 4096, 256
 
 
 def dense(z_a, z_b, temperature=0.5):
-    z = F.normalize(torch.cat([z_a, z_b]).float(), dim=1)
+    return cross_entropy_of(F.normalize(torch.cat([z_a, z_b]).float(), dim=1), temperature)
+
+
+def dense_bfloat16(z_a, z_b, temperature=0.5):
+    return cross_entropy_of(F.normalize(torch.cat([z_a, z_b]).float(), dim=1).bfloat16(), temperature)
+
+
+def cross_entropy_of(z, temperature):
     count = z.shape[0]
-    logits = (z @ z.t() / temperature).masked_fill(torch.eye(count, dtype=torch.bool, device=z.device), -torch.inf)
+    logits = ((z @ z.t()).float() / temperature).masked_fill(
+        torch.eye(count, dtype=torch.bool, device=z.device), -torch.inf
+    )
     return F.cross_entropy(logits, torch.arange(count, device=z.device).roll(count // 2))
 
 
@@ -41,6 +51,12 @@ def metric_learning(n):
 
 def ours_with_queue(queries, keys, queue):
     return info_nce(queries, keys, queue, in_batch=True)
+
+
+def dense_with_queue(queries, keys, queue):
+    queries = F.normalize(queries, dim=1) / 0.2
+    logits = torch.cat([queries @ F.normalize(other, dim=1).t() for other in (keys, queue)], dim=1)
+    return F.cross_entropy(logits, torch.arange(queries.shape[0], device=queries.device))
 
 
 def linear_cross_entropy(queries, keys, queue, options=None):
@@ -99,6 +115,8 @@ def case(op, shape, dtype, make, peers, **of_case):
 def cases(device, full):
     both = {"dssl_ops": Peer(lambda: loss(nt_xent), "dssl_ops"), "eager": Peer(lambda: loss(dense))}
     both["compile"] = Peer(compiled(dense))
+    in_half = {"eager, bfloat16 product": Peer(lambda: loss(dense_bfloat16))}
+    in_half["compile, bfloat16 product"] = Peer(compiled(dense_bfloat16))
     for n in (16, 64, 128, 512, 2048, 4096, 8192) if full else (64, 512, 2048):
         # S is symmetric: half of a product forward, half again and one with the rows backward
         counted = dict(items=n, moved=4 * n * WIDTH * 4, operations=2 * 2 * (2 * n) ** 2 * WIDTH)
@@ -108,13 +126,16 @@ def cases(device, full):
         yield case("nt_xent", shape, "float32", partial(views, n, device), peers, tolerance=1e-4, **counted)
         if full:
             half = partial(views, n, device, torch.bfloat16)
-            yield case("nt_xent", shape, "bfloat16", half, both, tolerance=2**-7, **counted)
+            yield case("nt_xent", shape, "bfloat16", half, both | in_half, tolerance=2**-7, **counted)
     peers = {"dssl_ops": Peer(lambda: loss(ours_with_queue), "dssl_ops")}
-    peers |= {"eager": Peer(lambda: loss(linear_cross_entropy)), "linear_cross_entropy, chunked": Peer(chunked)}
+    peers |= {"eager": Peer(lambda: loss(dense_with_queue)), "compile": Peer(compiled(dense_with_queue))}
+    peers |= {"linear_cross_entropy": Peer(lambda: loss(linear_cross_entropy))}
+    peers["linear_cross_entropy, chunked"] = Peer(chunked)
     counted = dict(items=QUERIES, operations=6 * QUERIES * (QUERIES + QUEUE) * WIDTH, tolerance=1e-4)
     shape = f"{QUERIES}x{WIDTH}, queue of {QUEUE}"
     yield case("info_nce", shape, "float32", partial(with_queue, device), peers, **counted)
     peers = {"dssl_ops": Peer(lambda: loss(ours_both_ways), "dssl_ops"), "eager": Peer(lambda: loss(dense_both_ways))}
+    peers["compile"] = Peer(compiled(dense_both_ways))
     peers |= {"inf-cl": Peer(partial(inf_cl, device), "inf-cl"), "memeff": Peer(partial(memeff, device), "memeff")}
     n = 2048
     counted = dict(items=n, operations=6 * n**2 * WIDTH, tolerance=1e-2)  # inf-cl multiplies in tf32
