@@ -69,7 +69,7 @@ def run_sanitize(options):
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     compiler = os.environ.get("CXX", "c++")
     built = {"CXX": f"{compiler} {SANITIZE}", "TORCH_EXTENSIONS_DIR": str(cache), "DSSL_OPS_BACKEND": "native"}
-    suite = [str(HERE), "properties", f"--examples={options.examples}", f"--seed={options.seed}", *options.only]
+    suite = [str(HERE), "properties", *options.only, f"--examples={options.examples}", f"--seed={options.seed}"]
     return subprocess.run([sys.executable, *suite], env={**environment(), **built}).returncode
 
 
