@@ -26,6 +26,8 @@ FLAGS = (
 )
 # What the sources are held to compile for; any other that nvcc knows may be asked for.
 ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
+# How a library may serve a GPU: by machine code made for it, by that of an earlier minor version, by PTX.
+EXACTLY, BY_CODE, BY_PTX, NOT_AT_ALL = range(4)
 
 
 class NoToolkit(RuntimeError):
@@ -85,15 +87,21 @@ def visible() -> list[str]:
 
 
 def load(architectures: list[str]) -> Path:
-    """Loads the library for all of these and gives its path: prebuilt, else cached, else built now.
+    """Loads the library for all of these and gives its path: prebuilt, else cached, else built now. A prebuilt one that
+    the driver has to compile for them, which takes it a while, serves where there is no nvcc.
 
     Raises NoToolkit, or RuntimeError with the end of the compiler's output when the sources do not compile.
     """
     import torch
 
     wanted = recipe()
-    prebuilt = _covering(_build.PACKAGE, architectures, {**wanted, "nvcc": None, "compiler": None})
-    binary = prebuilt or _cached(wanted, architectures)
+    anywhere = {**wanted, "nvcc": None, "compiler": None}
+    try:
+        binary = _covering(_build.PACKAGE, architectures, anywhere, BY_CODE) or _cached(wanted, architectures)
+    except NoToolkit:
+        binary = _covering(_build.PACKAGE, architectures, anywhere, BY_PTX)
+        if binary is None:
+            raise
     torch.ops.load_library(binary)  # loading what a build has just loaded changes nothing
     return binary
 
@@ -111,7 +119,7 @@ def _cached(wanted: dict[str, str | None], architectures: list[str]) -> Path:
         )
     return _cache.cached(
         wanted,
-        lambda entry: _covering(entry, architectures, wanted),
+        lambda entry: _covering(entry, architectures, wanted, EXACTLY),
         lambda entry: build(entry, architectures, wanted),
     )
 
@@ -123,20 +131,37 @@ def build(target: Path, architectures: list[str], wanted: dict[str, str | None])
     return _build.compile_into(target, name, what, wanted, lambda work: _compile(work, name, architectures))[1]
 
 
-def _covering(folder: Path, architectures: list[str], wanted: dict[str, str | None]) -> Path | None:
-    """A binary in folder that has all these architectures and, but for what `wanted` gives as None, fits."""
-    needed = {architecture.replace(".", "") for architecture in architectures}
+def _covering(folder: Path, architectures: list[str], wanted: dict[str, str | None], at_worst: int) -> Path | None:
+    """The binary in folder that serves these architectures best and, but for what `wanted` gives as None, fits."""
     ignored = [name for name, value in wanted.items() if value is None]
-    for binary in sorted(folder.glob("_cuda_*.so")):
-        if needed <= set(binary.stem.split("_")[2:]) and _cache.fits(binary, wanted, *ignored):
+    binaries = {binary: _serves(binary, architectures) for binary in sorted(folder.glob("_cuda_*.so"))}
+    for binary in sorted(binaries, key=binaries.__getitem__):
+        if binaries[binary] <= at_worst and _cache.fits(binary, wanted, *ignored):
             return binary
     return None
+
+
+def _serves(binary: Path, architectures: list[str]) -> int:
+    """How, for the one that it serves worst. It holds machine code for each number in its name, PTX for the highest."""
+    held = {int(number) for number in binary.stem.split("_")[2:]}
+
+    def serves(architecture: str) -> int:
+        number = int(architecture.replace(".", ""))
+        if number in held:
+            return EXACTLY
+        if any(number // 10 == other // 10 and other < number for other in held):
+            return BY_CODE
+        return BY_PTX if max(held) < number else NOT_AT_ALL
+
+    return max(map(serves, architectures))
 
 
 def _compile(work: Path, name: str, architectures: list[str]) -> None:
     root = toolkit()
     assert root is not None  # else there is no recipe to compile
-    numbers = [architecture.replace(".", "") for architecture in architectures]
+    numbers = [architecture.replace(".", "") for architecture in sorted(architectures, key=float)]
+    targets = [f"-gencode=arch=compute_{number},code=sm_{number}" for number in numbers]
+    targets.append(f"-gencode=arch=compute_{numbers[-1]},code=compute_{numbers[-1]}")  # PTX
     with _build.toolchain(work) as cpp_extension:
         before, cpp_extension.CUDA_HOME = cpp_extension.CUDA_HOME, str(root)  # torch guesses, wrongly behind a wrapper
         try:
@@ -144,7 +169,7 @@ def _compile(work: Path, name: str, architectures: list[str]) -> None:
                 name,
                 [str(path) for path in sources()],
                 extra_cflags=list(_build.FLAGS),
-                extra_cuda_cflags=[*FLAGS, *(f"-gencode=arch=compute_{n},code=sm_{n}" for n in numbers)],
+                extra_cuda_cflags=[*FLAGS, *targets],
                 extra_include_paths=[str(_build.SOURCE_ROOT), *_further_headers(root)],
                 extra_ldflags=_runtime_library(work, root),
                 build_directory=str(work),

@@ -48,7 +48,7 @@ atexit.register(_end)
 
 def native(device: torch.device | None = None) -> bool:
     """True when torch.ops.dssl_ops.* are loaded for tensors of this device, by default the CPU. The first call for a
-    kind of device loads them, compiling if need be.
+    kind of device loads them, compiling if need be. Meta tensors, and fake ones of a GPU that is not there, need none.
 
     `DSSL_OPS_BACKEND=reference` gives False; `=native` raises where otherwise one warning would be given and the
     references would serve. Raises RuntimeError when the sources do not compile.
@@ -144,7 +144,8 @@ def _decide_cuda() -> None:
         if _failure is not None:
             raise _failure
         try:
-            _build_cuda.load(_build_cuda.visible())
+            if architectures := _build_cuda.visible():  # without a GPU there are only fake tensors
+                _build_cuda.load(architectures)
         except _build_cuda.NoToolkit as missing:
             if _forced() == "native":
                 raise
