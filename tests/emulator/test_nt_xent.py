@@ -209,6 +209,21 @@ def test_no_rows(reduction):
     assert all(g.shape == (0, 8) for g in gradients) and of_temperature == 0
 
 
+@pytest.mark.parametrize("dtype", CODES, ids=str)
+def test_upstreams_as_small_as_floats_go(dtype):
+    """Slopes are scaled up by the largest of them, as far as floats reach; those of float32 are floats themselves."""
+    case = Case(draw(20, 20, width=24, dtype=dtype))
+    case.forward("sum")
+    plain, _ = case.backward(torch.tensor(1.0, dtype=torch.float64))
+    bound = max(torch.finfo(dtype).tiny * torch.finfo(dtype).eps, 2.0**-140)
+    for exponent in (-90, -115, -120, -126, -140):
+        tiny, of_temperature = case.backward(torch.tensor(2.0**exponent, dtype=torch.float64))
+        assert of_temperature.isfinite()
+        for got, full in zip(tiny, plain):
+            assert got.isfinite().all()
+            assert (got.double() - full.double() * 2.0**exponent).abs().max() <= bound
+
+
 def test_gradients_of_half_types_survive_small_and_large_upstreams():
     for upstream in (2.0**-20, 2.0**16):
         case = Case(draw(20, 20, width=24, dtype=torch.float16))

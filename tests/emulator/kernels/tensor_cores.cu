@@ -37,6 +37,32 @@ __global__ void multiply_tf32(const float* a, const float* b, float* c) {  // a:
   for (int i = 0; i < 4; ++i) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = sums[i];
 }
 
+// Registers of the lanes, one lane after the other, as memory has them.
+template <class T>
+__global__ void multiply_registers(const uint32_t* a, const uint32_t* b, float* c) {
+  uint32_t ra[4], rb[2];
+  float sums[4];
+  for (int i = 0; i < 4; ++i) ra[i] = a[4 * threadIdx.x + i], sums[i] = c[4 * threadIdx.x + i];
+  for (int i = 0; i < 2; ++i) rb[i] = b[2 * threadIdx.x + i];
+  if constexpr (std::is_same_v<T, float>)
+    mma_16x8x8_tf32(sums, ra, rb);
+  else
+    mma_16x8x16<T>(sums, ra, rb);
+  for (int i = 0; i < 4; ++i) c[4 * threadIdx.x + i] = sums[i];
+}
+
+// Lane i gives the address of row rows[i] of 32 rows of 8 half values.
+__global__ void load_registers(const uint4* from, const int* rows, uint32_t* plain, uint32_t* transposed) {
+  __shared__ uint4 memory[32];
+  memory[threadIdx.x] = from[threadIdx.x];
+  __syncwarp();
+  uint32_t r[4];
+  load_matrices(r, memory + rows[threadIdx.x]);
+  for (int i = 0; i < 4; ++i) plain[4 * threadIdx.x + i] = r[i];
+  load_matrices_transposed(r, memory + rows[threadIdx.x]);
+  for (int i = 0; i < 4; ++i) transposed[4 * threadIdx.x + i] = r[i];
+}
+
 }  // namespace
 
 extern "C" void multiply_half(const void* a, const void* b, float* c, bool transposed, cudaStream_t stream) {
@@ -49,4 +75,16 @@ extern "C" void multiply_bfloat16(const void* a, const void* b, float* c, bool t
 }
 extern "C" void multiply_floats(const float* a, const float* b, float* c, cudaStream_t stream) {
   launch(multiply_tf32, 1, 32, 0, stream, a, b, c);
+}
+extern "C" void multiply_registers_half(const uint32_t* a, const uint32_t* b, float* c, cudaStream_t stream) {
+  launch(multiply_registers<__half>, 1, 32, 0, stream, a, b, c);
+}
+extern "C" void multiply_registers_bfloat16(const uint32_t* a, const uint32_t* b, float* c, cudaStream_t stream) {
+  launch(multiply_registers<__nv_bfloat16>, 1, 32, 0, stream, a, b, c);
+}
+extern "C" void multiply_registers_tf32(const uint32_t* a, const uint32_t* b, float* c, cudaStream_t stream) {
+  launch(multiply_registers<float>, 1, 32, 0, stream, a, b, c);
+}
+extern "C" void load(const void* from, const int* rows, uint32_t* plain, uint32_t* transposed, cudaStream_t stream) {
+  launch(load_registers, 1, 32, 0, stream, static_cast<const uint4*>(from), rows, plain, transposed);
 }
