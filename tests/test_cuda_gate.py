@@ -1,6 +1,7 @@
 """Every kernel compiles for every architecture, without warnings and without spills, as docs/kernels.md says."""
 
 import importlib.util
+import re
 import subprocess
 import tempfile
 from functools import cache
@@ -12,7 +13,7 @@ from cuda_gate import LIMITS, PAGE, Kernel, all_kernels, compile_kernels, compla
 from dssl_ops import _build, _build_cuda
 
 ROOMS = sorted(source.parent.name for source in _build.SOURCE_ROOT.glob("*/*_cuda.cu"))
-pytestmark = pytest.mark.skipif(_build_cuda.toolkit() is None, reason="no nvcc")
+needs_nvcc = pytest.mark.skipif(_build_cuda.toolkit() is None, reason="no nvcc")
 # Instructions that the compiled code of a kernel must hold (sm_90): accesses of 16 bytes, tensor cores.
 INSTRUCTIONS = {
     "jigsaw::move_tiles<uint4>": ("LDG.E.128", "STG.E.128"),
@@ -46,12 +47,14 @@ def disassembler():
     return next((folder / "cuobjdump" for folder in folders if (folder / "cuobjdump").exists()), None)
 
 
+@needs_nvcc
 @pytest.mark.parametrize("room", ROOMS)
 def test_compiles_for_one_architecture_without_spills(room):
     kernels, _ = compiled(room)
     assert kernels and complaints(kernels) == []
 
 
+@needs_nvcc
 @pytest.mark.parametrize("name", INSTRUCTIONS)
 def test_machine_code_holds_what_it_was_written_for(name):
     _, functions = compiled(name.partition("::")[0])
@@ -60,6 +63,7 @@ def test_machine_code_holds_what_it_was_written_for(name):
     assert [wanted for wanted in INSTRUCTIONS[name] if wanted not in functions[name]] == []
 
 
+@needs_nvcc
 @pytest.mark.slow
 def test_compiles_for_all_and_the_page_is_up_to_date():
     kernels = all_kernels()
@@ -69,6 +73,16 @@ def test_compiles_for_all_and_the_page_is_up_to_date():
         assert page(kernels) == PAGE.read_text(), "run python tests/cuda_gate.py"
 
 
+def test_every_kernel_has_its_place_on_the_page_of_bounds():
+    sections = PAGE.with_name("roofline.md").read_text().split("\n## ")
+    names = set(re.findall(r"^\| `([\w:]+)", PAGE.read_text(), re.M))
+    assert {name.partition("::")[0] for name in names if "::" in name} == set(ROOMS)
+    for name in names:
+        room, _, kernel = name.rpartition("::")
+        assert any(f"`{kernel}`" in section for section in sections if section.startswith(room)), name
+
+
+@needs_nvcc
 def test_a_spill_and_a_missing_bound_are_complained_about(tmp_path):
     source = tmp_path / "spill.cu"
     source.write_text(
@@ -88,6 +102,7 @@ def test_a_spill_and_a_missing_bound_are_complained_about(tmp_path):
     assert unbounded == "unbounded has no __launch_bounds__"
 
 
+@needs_nvcc
 def test_warnings_are_errors(tmp_path):
     source = tmp_path / "unused.cu"
     source.write_text("__global__ void __launch_bounds__(32) f(float* x) { int unused = 3; x[0] = 1; }")
