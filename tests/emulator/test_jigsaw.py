@@ -42,7 +42,7 @@ def test_images_at_any_address(rng, offset):
     assert torch.equal(run(images, 4, permutation), jigsaw(images, 4, permutation))
 
 
-@pytest.mark.parametrize("source", [-1, 4, 2**62, 1])  # tile 1 is wider than tile 0
+@pytest.mark.parametrize("source", [-1, 4, 2**62, 2 - 2**32, 1])  # tile 1 is wider than tile 0, tile 2 is not
 def test_a_tile_that_does_not_fit_stops_the_kernel(source):
     with pytest.raises(EmulatorError, match=r"jigsaw_cuda\.cu:\d+: __trap"):
         run(torch.zeros(1, 1, 8, 9), 2, torch.tensor([[source, 1, 2, 3]]))
