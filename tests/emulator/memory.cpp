@@ -26,8 +26,11 @@ namespace {
 // The last access of one kind to a byte. Cells of earlier launches are out of date by their phase.
 struct Access {
   unsigned phase;
-  unsigned warp_clock : 20, thread : 10, atomic : 1, shared_by_warps : 1;
+  unsigned warp_clock : 19, thread : 10, atomic : 1;
+  unsigned shared_by_warps : 1,
+      shared_by_lanes : 1;  // a read that others made too: since the last operation of the warp
 };
+constexpr unsigned kClock = (1 << 19) - 1;
 
 struct Cell {
   Access write, read;
@@ -93,16 +96,15 @@ bool races(const Access& earlier, bool atomic, bool shared) {
   if (earlier.phase < first_phase_of_launch || (earlier.atomic && atomic)) return false;
   if (earlier.phase < first_phase_of_block) return !shared && !acquired_block_of(earlier.phase);
   if (earlier.phase != phase) return false;
-  if (earlier.shared_by_warps) return true;
-  if (earlier.thread == current->number) return false;
-  const bool same_warp = earlier.thread / 32 == current->number / 32;
-  return !same_warp || earlier.warp_clock == (warp_clock[current->number / 32] & 0xfffff);
+  if (earlier.shared_by_warps || earlier.thread / 32 != current->number / 32) return true;
+  if (earlier.thread == current->number && !earlier.shared_by_lanes) return false;
+  return earlier.warp_clock == (warp_clock[current->number / 32] & kClock);
 }
 
 void touch(const Region& region, uintptr_t address, size_t bytes, bool write, bool atomic, Place place) {
   const char* where = region.shared ? "shared memory" : "a buffer";
   const unsigned warp = current->number / 32;
-  const Access now = {phase, warp_clock[warp] & 0xfffff, current->number, atomic, false};
+  const Access now = {phase, warp_clock[warp] & kClock, current->number, atomic, false, false};
   Cell* cells = region.cells + (address - region.begin);
   for (size_t i = 0; i < bytes; ++i) {
     Cell& cell = cells[i];
@@ -120,9 +122,12 @@ void touch(const Region& region, uintptr_t address, size_t bytes, bool write, bo
                 where);
       cell.write = now;
     } else {
-      const bool others = cell.read.phase == phase && (cell.read.shared_by_warps || cell.read.thread / 32 != warp);
+      const Access before = cell.read;
       cell.read = now;
-      cell.read.shared_by_warps = others;
+      if (before.phase != phase) continue;
+      cell.read.shared_by_warps = before.shared_by_warps || before.thread / 32 != warp;
+      cell.read.shared_by_lanes =
+          before.warp_clock == now.warp_clock && (before.shared_by_lanes || before.thread != now.thread);
     }
   }
 }

@@ -19,6 +19,7 @@ BUGS = {
     "missing_barrier": "reads 4 bytes at .* of shared memory that no thread has written",  # yet
     "barrier_too_early": "race: (reads|writes) 4 bytes",
     "missing_warp_barrier": "reads 4 bytes at .* of shared memory that no thread has written",
+    "missing_warp_barrier_before_update": "race: (reads|writes) 4 bytes",
     "divergent_barrier": "divergent barrier: thread .* waits here, thread .* at line",
     "barrier_after_return": "waits at this barrier; .*thread.* has ended without it",
     "short_mask": "__shfl_xor_sync: mask 0x0000ffff lacks the calling lane",

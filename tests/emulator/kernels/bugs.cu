@@ -28,6 +28,17 @@ __global__ void missing_warp_barrier(float* x) {
   x[threadIdx.x] = row[31 - threadIdx.x];  // BUG missing_warp_barrier
 }
 
+__global__ void missing_warp_barrier_before_update(float* x) {
+  __shared__ float row[32];
+  if (threadIdx.x >= 32) return;
+  row[threadIdx.x] = x[threadIdx.x];
+  __syncwarp();
+  if (threadIdx.x == 0)
+    x[0] = row[1];  // BUG missing_warp_barrier_before_update
+  else
+    row[threadIdx.x] += 1;  // BUG missing_warp_barrier_before_update
+}
+
 __global__ void divergent_barrier(float* x) {
   if (threadIdx.x < 16) {
     __syncthreads();
@@ -147,6 +158,7 @@ __global__ void nothing(float*) {}
 LAUNCHED_ONE_BLOCK(missing_barrier)
 LAUNCHED_ONE_BLOCK(barrier_too_early)
 LAUNCHED_ONE_BLOCK(missing_warp_barrier)
+LAUNCHED_ONE_BLOCK(missing_warp_barrier_before_update)
 LAUNCHED_ONE_BLOCK(divergent_barrier)
 LAUNCHED_ONE_BLOCK(barrier_after_return)
 LAUNCHED_ONE_BLOCK(short_mask)
