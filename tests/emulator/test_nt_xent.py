@@ -142,6 +142,13 @@ def test_rows_wider_than_what_a_block_keeps(dtype):
     check(Case([queries], [keys, queue], owned=1, pairs=own_pairs(3), skipped=4), "none")
 
 
+@pytest.mark.parametrize("width", [20, 36], ids=["two chunks", "three"])
+def test_blocks_that_walk_over_several_tiles(width):
+    """16 blocks of rows and 19 tiles of columns: more than the 264 blocks that are wanted, so each takes two tiles."""
+    queries, keys = draw(1000, 600, width=width, dtype=torch.float64)
+    check(Case([queries], [keys], pairs=(torch.arange(1000) % 600, torch.full((1000,), -1))), order="random")
+
+
 @pytest.mark.parametrize("width", [16, 66], ids=["one chunk", "more"])
 @pytest.mark.parametrize("dtype", CODES, ids=str)
 def test_blocks_of_the_smallest_shared_memory(dtype, width):
