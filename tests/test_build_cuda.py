@@ -15,7 +15,7 @@ from checks import needs_native
 from test_cuda_gate import disassembler
 from torch._subclasses import FakeTensorMode
 
-from dssl_ops import _build, _build_cuda, _library, barlow_twins, directional_loss, jigsaw, nt_xent
+from dssl_ops import _build, _build_cuda, _cache, _library, barlow_twins, directional_loss, jigsaw, nt_xent
 
 needs_nvcc = pytest.mark.skipif(
     _build_cuda.toolkit() is None or torch.version.cuda is None or _build.compiler() is None,
