@@ -93,9 +93,9 @@ def test_opcheck():
     edges, weights = [0, 1, 1, 0, 2, 0, 3, 1], [0.5] * 4
     opcheck(ops.directional_loss.default, (rows[:4], [t.detach() for t in rows[4:]], edges, weights, None, 2))
     temperature = torch.tensor(0.5, dtype=torch.float64, device=GPU)
-    opcheck(ops.nt_xent.default, (rows[:2], [], None, None, None, False, temperature, False, 2, True))
+    opcheck(ops.nt_xent.default, (rows[:2], [], None, None, None, False, temperature, False, 2, True, False))
     columns = (torch.arange(6, device=GPU), torch.full((6,), -1, device=GPU))
-    queued = (rows[:1], rows[1:2], rows[2].detach(), *columns, True, temperature, False, 0, True)
+    queued = (rows[:1], rows[1:2], rows[2].detach(), *columns, True, temperature, False, 0, True, False)
     opcheck(ops.nt_xent.default, queued)
     opcheck(ops.barlow_twins.default, (*rows[:2], 0.1, 1.0, 1e-5))
 
