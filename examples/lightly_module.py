@@ -10,8 +10,6 @@ from torchvision.models import resnet18
 from dssl_ops import ViewGraph, directional_loss, nt_xent
 from dssl_ops import transforms as T
 
-HEAVY_TO_STANDARD = ViewGraph.weighted(0, 0, 1, 0)  # v^ -> v, v^' -> v'
-
 
 class SimSiam(nn.Module):
     """lightly's tutorial, whose loss was 0.5 * (criterion(z0, p1) + criterion(z1, p0))."""
@@ -27,7 +25,7 @@ class SimSiam(nn.Module):
 
 
 class SimCLR(nn.Module):
-    """lightly's tutorial, whose loss was NTXentLoss()(z0, z1); heavy views get no negatives."""
+    """lightly's tutorial, whose loss was NTXentLoss()(z0, z1); the heavy views' graph is v^ -> v, v^' -> v'."""
 
     def __init__(self, backbone):
         super().__init__()
@@ -35,23 +33,25 @@ class SimCLR(nn.Module):
 
     def forward(self, views):
         z = [self.projection_head(self.backbone(view)) for view in views]
-        return nt_xent(z[0], z[1], temperature=0.5) + directional_loss(z, z, HEAVY_TO_STANDARD)
+        return nt_xent(z[0], z[1], temperature=0.5) + directional_loss(z, z, ViewGraph.weighted(0, 0, 1, 0))
 
 
-def main(kind=SimSiam, steps=2):
+def main(kind=SimSiam, epochs=2):
     torch.manual_seed(0)
     views = T.DirectedViews(T.StandardView.cifar10(), T.policy("RA(2,5)+Jigsaw(4)"), T.Normalize((0.5,), (0.25,)))
-    loader = DataLoader(T.Indexed(drawn_images()), 16, shuffle=True, collate_fn=T.Collate(views, seed=0))
+    loader = DataLoader(T.Indexed(drawn_images(32)), 16, shuffle=True, collate_fn=T.Collate(views, seed=0))
     backbone = resnet18()
     backbone.fc = nn.Identity()
     model = kind(backbone)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    for step, (four_views, _) in zip(range(steps), loader):
-        loss = model(four_views)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        print(f"step {step}: loss {loss.item():.3f}")
+    for epoch in range(epochs):
+        loader.collate_fn.set_epoch(epoch)  # without it every epoch has the same views
+        for four_views, _ in loader:
+            loss = model(four_views)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        print(f"epoch {epoch}: loss {loss.item():.3f}")
     return loss.item()
 
 

@@ -20,6 +20,7 @@ class DSSL(pytorch_lightning.LightningModule):
         self.collate = T.Collate(views, seed)
 
     def train_dataloader(self):
+        self.collate.set_epoch(self.current_epoch)  # a resumed run starts its workers before the hook below
         return DataLoader(T.Indexed(drawn_images()), 16, shuffle=True, drop_last=True, collate_fn=self.collate)
 
     def on_train_epoch_start(self):

@@ -47,7 +47,7 @@ def test_torchvision_dataloader_gives_views_of_every_class(example):
 def test_lightly_module_takes_a_step(kind, example):
     pytest.importorskip("lightly", reason="lightly is not installed: pip install lightly")
     module = example("lightly_module")
-    assert math.isfinite(module.main(getattr(module, kind), steps=1))
+    assert math.isfinite(module.main(getattr(module, kind), epochs=1))
 
 
 @pytest.mark.filterwarnings("default")  # Lightning's own
