@@ -14,7 +14,9 @@ from checks import needs_native
 from dssl_ops import _build
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("csrc", "dssl_ops", "python", "tests")  # what goes into the sdist
+PARTS = (".ci", "benchmarks", "csrc", "docs", "dssl_ops", "examples", "python", "reproduction", "tests")  # of the sdist
+BESIDE = ("*.md", "*.cff", "*.toml", "*.py", "*.in", "*.txt", "LICENSE")
+MADE = ("__pycache__", "*.egg-info", "*.so", "pictures", "quick")  # by a build or a run, beside the sources
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 
 
@@ -33,7 +35,7 @@ def released(tmp_path_factory):
     """The wheel, the sdist unpacked, and the wheel made of that."""
     tree = tmp_path_factory.mktemp("tree")
     for part in PARTS:
-        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns(*MADE))
     for file in (path for path in ROOT.iterdir() if path.is_file()):
         shutil.copy(file, tree)
     sdist = build("sdist", tree, tree.with_name("sdist"))
@@ -71,12 +73,16 @@ def test_wheel_holds_sources_types_and_licence_and_nothing_else(released):
     assert names == {f"{info}/{file}" for file in files}
 
 
-def test_sdist_holds_the_tests(released):
-    sdist = released[1]
-    assert {path.name for path in (sdist / "tests").glob("*.py")} == {
-        path.name for path in (ROOT / "tests").glob("*.py")
-    }
-    assert (sdist / "tests" / "emulator" / "runtime.cpp").exists() and (sdist / "CITATION.cff").exists()
+def files_of(tree):
+    """What lies in the parts and beside them, but for what a build or a run made."""
+    found = [path for part in PARTS for path in (tree / part).rglob("*")]
+    found += [path for pattern in BESIDE for path in tree.glob(pattern)]
+    names = {path.relative_to(tree) for path in found if path.is_file()}
+    return {name for name in names if not any(Path(part).match(made) for part in name.parts for made in MADE)}
+
+
+def test_sdist_holds_all_that_its_tests_read(released):
+    assert files_of(ROOT) - files_of(released[1]) == set()
 
 
 def test_one_version_everywhere(released):
