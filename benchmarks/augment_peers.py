@@ -143,6 +143,9 @@ class Albumentations:
 
     def __init__(self, size):
         import albumentations as A
+        import cv2
+
+        cv2.setNumThreads(1)  # OpenCV has threads of its own: a peer that counts as one core must stay on one
 
         def view(scale, jitter, blur, solarize=0.0, **crop):
             *factors, hue = jitter

@@ -37,7 +37,7 @@ OURS, PEER = "dssl_ops", "Pillow views, eager loss"
 
 
 def eager_loss(predictions, targets, graph, weights):
-    return dense(*predictions, *targets)
+    return dense(*predictions, *targets[:2])  # the others are nobody's targets
 
 
 def begin_process(size):
