@@ -1,9 +1,10 @@
-"""torchvision's RandAugment by its name and signature, computed by this library's engine.
+"""torchvision.transforms.RandAugment by its name and signature, computed by this library's engine.
 
     from dssl_ops.adapters.torchvision import RandAugment
 
 The draws are torchvision's too, taken from torch's global generator in the same order: after the same
-`torch.manual_seed` an image becomes the image that torchvision makes of it.
+`torch.manual_seed` an image becomes the image that torchvision makes of it. That of torchvision.transforms.v2 draws
+otherwise, so its images are others.
 """
 
 from __future__ import annotations
