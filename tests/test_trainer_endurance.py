@@ -141,13 +141,22 @@ def test_state_dict_is_as_documented(method, prefixes):
 def test_collapse_ends_the_run_well(tmp_path, capfd, monkeypatch):
     found = {"knn": 9.0, "rankme": 1.0, "std": 0.01}
     monkeypatch.setattr("dssl_trainer.run.evaluate", lambda *_: dict(found))
-    result = train(tiny(tmp_path, epochs=5, knn_every=1, on_collapse="stop"))
+    result = train(tiny(tmp_path, epochs=5, knn_every=1, checkpoint_every=5, on_collapse="stop"))
     said = capfd.readouterr().err
     assert result["step"] == 6 and "COLLAPSE ALARM at step 6: std of l2-normalised features 0.010 < 0.1" in said
     assert "collapsed: step 6" in said and (tmp_path / "plot.png").exists()
     assert checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["step"] == 6
     assert train(tiny(tmp_path, epochs=5, knn_every=1, on_collapse="stop"))["step"] == 6  # it stays stopped
     assert train(tiny(tmp_path, epochs=5, knn_every=1))["step"] == 15  # unless told to go on
+
+
+def test_fresh_start_takes_no_result_of_the_old_run_along(tmp_path):
+    """Both end at step 6: the old run's evaluation would pass for that of the new one."""
+    train(tiny(tmp_path))
+    (tmp_path / "evaluation-knn.json").write_text('{"protocol": "knn", "top1": 99.0, "step": 6}')
+    assert train(tiny(tmp_path))["step"] == 6 and (tmp_path / "evaluation-knn.json").exists()  # nothing new was trained
+    train(tiny(tmp_path, seed=1, resume=False))
+    assert not (tmp_path / "evaluation-knn.json").exists()
 
 
 # ---- drift

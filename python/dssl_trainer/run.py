@@ -131,7 +131,7 @@ class Run:
             measured = self.measure()
         if self.row_is_due():
             self.write_row(measured)
-        if last or self.epoch_ended(self.config.checkpoint_every):
+        if self.done or self.epoch_ended(self.config.checkpoint_every):  # also where a collapse ends it
             self.save()
         if self.config.keep_every and self.epoch_ended(self.config.keep_every):
             self.keep()
@@ -188,7 +188,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
         if not resuming:  # the checkpoint first: killed from here on, the folder must not pass for the old run
-            for name in ("checkpoint.pt", "log.csv"):
+            for name in ("checkpoint.pt", "log.csv", *(old.name for old in self.folder.glob("evaluation-*.json"))):
                 remove(self.folder / name)
         record.write(self.folder / "config.json", self.config, self.origin, self.dataset.about)
         where = f"{self.config.precision} on {self.config.device}, {place(self.ranks)[1]} processes"
