@@ -165,6 +165,27 @@ def test_evaluation_sees_the_centre_of_the_resized_image(photos):
         assert torch.equal(plain, expected)
 
 
+def test_files_that_moved_are_the_same_data(photos):
+    """A run goes on where its images have another path, as on another machine."""
+    before = load(folder_run(photos, "x")).crc()
+    moved = photos / "elsewhere"
+    moved.mkdir()
+    for split in ("train", "val"):
+        (photos / split).rename(moved / split)
+    assert load(folder_run(moved, "x")).crc() == before
+    (moved / "val" / "a" / "24.png").rename(moved / "val" / "a" / "other.png")
+    assert load(folder_run(moved, "x")).crc() != before
+
+
+def test_shorter_side_is_exact(monkeypatch):
+    """98 x (256 / 98) is 255.99..: it was cut to 255."""
+    pixels = np.random.default_rng(0).integers(0, 256, (98, 301, 3), dtype=np.uint8)
+    monkeypatch.setattr("dssl_trainer.data.dataset.decode_one", lambda member: pixels)
+    found = Files([], torch.empty(0), 224, 0).centre(None)
+    expected = TF.center_crop(TF.resize(Image.fromarray(pixels), 256, antialias=True), [224, 224])
+    assert np.array_equal(found, np.asarray(expected))
+
+
 def test_corrupt_file_ends_the_run_in_one_line_and_the_run_goes_on_once_mended(photos, tmp_path):
     """The file of epoch 2's last image: what the epoch has trained until then is kept."""
     config = folder_run(photos, tmp_path / "run", max_steps=3)

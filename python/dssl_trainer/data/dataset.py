@@ -68,15 +68,15 @@ class Files:
 
     def centre(self, member):
         image = Image.fromarray(decode_one(member))
-        scale = round(self.size * 8 / 7) / min(image.size)
-        image = image.resize([max(self.size, int(side * scale)) for side in image.size], Image.Resampling.BILINEAR)
+        shorter = round(self.size * 8 / 7)
+        image = image.resize([side * shorter // min(image.size) for side in image.size], Image.Resampling.BILINEAR)
         left, top = (round((side - self.size) / 2) for side in image.size)
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
 
     def crc(self, crc=0):
-        """A checksum of the files' names and labels."""
+        """A checksum of the files' names and labels, wherever the files are."""
         for member in self.members:
-            crc = zlib.crc32(str(member).encode(), crc)
+            crc = zlib.crc32(member.key.encode(), crc)
         return zlib.crc32(self.labels.numpy(), crc)
 
 

@@ -21,6 +21,10 @@ class Row:
     def open(self):
         return self.split[self.index][self.column]
 
+    @property
+    def key(self):
+        return str(self)
+
     def __str__(self):
         return f"row {self.index} of {self.name}"
 

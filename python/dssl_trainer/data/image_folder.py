@@ -23,6 +23,11 @@ class Member:
     class_name: str
     archive: zipfile.ZipFile | None = None
 
+    @property
+    def key(self):
+        """What it is called in any place: <class>/<file>."""
+        return f"{self.class_name}/{Path(self.path).name}"
+
     def read(self):
         if self.archive:
             return read_member(self.archive, self.path)
