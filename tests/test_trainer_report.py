@@ -12,6 +12,7 @@ import pytest
 from dssl_trainer import cli
 from dssl_trainer.config import Config
 from dssl_trainer.presets import PRESETS
+from dssl_trainer.record import subtitle
 from dssl_trainer.reports.curves import PANELS, curves
 from dssl_trainer.reports.html_report import paper, write_report
 from dssl_trainer.train import train
@@ -70,6 +71,15 @@ def test_report_says_its_circumstances_and_every_result(run):
         assert said in words, said
     for spec in dataclasses.fields(Config):
         assert spec.name in words
+
+
+@pytest.mark.parametrize("changes, told", [
+    ({"variant": "baseline"}, "none"),
+    ({"variant": "baseline", "heavy": "byol_harder"}, "byol_harder of author16"),  # it alters the standard views
+    ({"variant": "heavy"}, "RA(2,5)+Jigsaw(4) of author16"),
+])  # fmt: skip
+def test_baseline_claims_no_heavy_policy(changes, told, tmp_path):
+    assert f"heavy: {told}; images" in subtitle(tiny(tmp_path, **changes), "images")
 
 
 def test_paper_numbers_are_those_of_the_same_cell():

@@ -29,6 +29,11 @@ def heavy_policy(config):
     return policy(config.heavy, None if config.op_set == "author16" else config.op_set)
 
 
+def uses_policy(config):
+    """Whether the policy plays a part: the baseline has no heavy view, but byol_harder alters its standard ones."""
+    return config.variant != "baseline" or config.heavy == BYOL_HARDER
+
+
 def standard_pair(config):
     """T of v and of v'; in the authors' harder BYOL an RA(2, 9) of the whole image goes before it."""
     pair = tuple(standard_view(config, side) for side in (0, 1))

@@ -39,7 +39,9 @@ def evaluate_run(place, protocols=("knn", "fast"), data=None, device="auto", epo
 
 def knn(run, dataset, _):
     found = evaluate(run.encoder, dataset, run.config)
-    about = f"kNN, k {run.config.knn_k}, T {run.config.knn_temperature:g}, backbone features"
+    limit = run.config.knn_limit
+    bank = f", bank of {limit:,} training images" if 0 < limit < len(dataset.train) else ""
+    about = f"kNN, k {run.config.knn_k}, T {run.config.knn_temperature:g}, backbone features{bank}"
     result = {"about": about, "top1": found.pop("knn"), "about_top1": "this checkpoint, all test images", **found}
     rows = [row for row in logged(run) if "knn" in row and row["step"] > 0]
     if rows:
@@ -68,9 +70,11 @@ def supervised(run, dataset, epochs):
 
 
 def trained(encoder, dataset, config, protocol, epochs, frozen):
-    protocol = dataclasses.replace(protocol, epochs=epochs or protocol.epochs)
-    curve = linear.train_classifier(encoder, dataset, config, protocol, frozen)
-    return {"about": protocol.about, "classifier_epochs": protocol.epochs, **curve.summary(), "curve": curve.all}
+    chosen = dataclasses.replace(protocol, epochs=epochs or protocol.epochs)
+    curve = linear.train_classifier(encoder, dataset, config, chosen, frozen)
+    other = f"; {chosen.epochs} epochs instead of its {protocol.epochs}" if chosen != protocol else ""
+    return {"about": protocol.about + other, "classifier_epochs": chosen.epochs, "own_epochs": protocol.epochs,
+            **curve.summary(), "curve": curve.all}  # fmt: skip
 
 
 def fast(run, dataset, _):

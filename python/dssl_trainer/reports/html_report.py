@@ -11,6 +11,7 @@ import json
 
 from ..atomic import replacing
 from ..config import as_dict, show
+from ..data.views import uses_policy
 from ..experiments import EXPERIMENTS
 from ..presets import PRESETS
 from ..record import read_record, subtitle
@@ -113,7 +114,7 @@ def belongs(config, cell):
     if cell.recipe != f"{config.method}-{config.dataset}" or config.scale not in PRESETS[cell.recipe]:
         return False
     names = ["variant"]
-    if config.variant != "baseline":
+    if uses_policy(config):
         names += ["heavy", "op_set", "heavy_from", "alpha", "beta", "gamma", "delta"]
     if config.variant == "heavy":
         names.append("heavy_views")

@@ -31,6 +31,8 @@ def knn_over_epochs(axis, steps, title):
     """A line per cell: the mean over seeds, a band from the lowest to the highest."""
     colour = colours(steps)
     for label, ours in by_cell(steps).items():
+        # An unfinished seed would cut the line short.
+        ours = [one for one in ours if one.state == "finished"] or ours
         curves = [dict(curve(one.kept.rows)) for one in ours]
         epochs = sorted(set.intersection(*map(set, curves)))
         values = [[one[epoch] for one in curves] for epoch in epochs]

@@ -110,7 +110,8 @@ def table(experiment, scale, steps, source, out):
         lines.append(f"  {one.state:12}{progress:17}{duration(one.seconds):>11}{price}  {one.job.name}")
     known = [one.seconds for one in steps if one.seconds is not None]
     unknown = f", and {len(steps) - len(known)} runs of unknown length" if len(known) < len(steps) else ""
-    return "\n".join([*lines, "", f"  {'to go':29}{duration(sum(known)):>11}{unknown}; speed from {source}", ""])
+    told = f"{unknown}; speed from {source}, the last evaluations not counted"
+    return "\n".join([*lines, "", f"  {'to go':29}{duration(sum(known)):>11}{told}", ""])
 
 
 def prices(job):

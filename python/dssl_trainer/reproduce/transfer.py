@@ -37,6 +37,8 @@ def ours(row, kept):
     path = run.folder / "detection" / "detection.json" if run else None
     if path and path.exists():
         found = json.loads(path.read_text())
-        return numbers([found[name] for name in COLUMNS])
+        recipe = found["recipe"]
+        about = f"  {recipe['iterations']:,} iterations of {recipe['batch_size']} images"
+        return numbers([found[name] for name in COLUMNS]) + about
     start = f"{run.folder}, {'finished' if run.finished else 'not finished'}" if run else f"OUT/{job.name} (table2)"
     return f"  not run: dssl detect {start} --data COCO"
