@@ -71,10 +71,39 @@ def test_what_a_variant_does_not_use_makes_no_difference(changes):
     assert key(config) == key(dataclasses.replace(config, **changes))
 
 
-@pytest.mark.parametrize("changes", [{"heavy": "UA"}, {"gamma": 0.5}, {"seed": 1}, {"epochs": 11}, {"op_set": "ra14"}])
+@pytest.mark.parametrize("changes", [{"heavy": "UA"}, {"gamma": 0.5}, {"seed": 1}, {"epochs": 11}, {"op_set": "ra14"},
+                                     {"knn_limit": 500}])  # fmt: skip
 def test_what_decides_the_steps_makes_another_run(changes):
     config = job_of("table2", SIMSIAM[2]).config
     assert key(config) != key(dataclasses.replace(config, **changes))
+
+
+def test_byol_harder_makes_another_baseline():
+    """It is no heavy policy alone: it alters the standard views."""
+    plain, harder = (jobs("table1", "small", globs=["BYOL"], changes=c)[0] for c in ({}, {"heavy": "byol_harder"}))
+    assert plain.key != harder.key and harder.name == "byol-imagenet-baseline-byol-harder-seed0"
+
+
+def test_names_differ_where_settings_do():
+    view, image = (jobs("table2", "small", globs=["simsiam-cifar10-heavy*"], changes={"heavy_views": "all"} | more)[0]
+                   for more in ({}, {"heavy_from": "image"}))  # fmt: skip
+    assert view.key != image.key and view.name != image.name
+
+
+def test_trials_with_drawn_images_do_not_pass_for_the_runs(tmp_path, capsys):
+    job = job_of("table2", "simsiam-cifar10-dssl")
+    write_run(tmp_path, job, [30, 40, 41, 42, 43, 44], data="drawn")
+    assert reproduce("table2", "--cells", job.name, "--data", tmp_path, "--out", tmp_path) == 2
+    assert f"{job.name} was trained on other images" in capsys.readouterr().err
+
+
+def test_shortened_linear_evaluation_is_not_the_protocol(tmp_path):
+    folder = write_run(tmp_path, job_of("table2", "simsiam-cifar10-dssl"), [30, 40, 41, 42, 43, 44])
+    result = {"protocol": "linear", "checkpoint": "checkpoint.pt", "classifier_epochs": 1, "own_epochs": 100}
+    for epochs, counts in ((1, False), (100, True)):
+        (folder / "evaluation-linear.json").write_text(json.dumps(result | {"classifier_epochs": epochs}))
+        [kept] = kept_runs(tmp_path).values()
+        assert ("linear" in kept.evaluations) == counts
 
 
 @pytest.mark.parametrize(
@@ -91,6 +120,7 @@ def test_what_decides_the_steps_makes_another_run(changes):
         (["table2", "--set", "epochs"], "--set: expected NAME=VALUE; got 'epochs'"),
         (["table2", "--set", "seed=3"], "--set seed: it cannot be changed for all cells"),
         (["fig1", "--set", "heavy=UA"], "--set heavy: the cell 'simsiam-cifar10 w/ T-hat, Jigsaw(2)' sets it itself"),
+        (["table2", "--set", "heavy-from=there"], "heavy_from: expected one of view, image, crop; got 'there'"),
         (["table2", "--set", "epoch=3"], "unknown setting --epoch; did you mean --epochs?"),
         (["collect"], "collect: expected to run in the source tree"),
     ],

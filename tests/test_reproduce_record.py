@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dssl_trainer import cli
 from dssl_trainer.reproduce import blocks, collection
-from dssl_trainer.reproduce.cells import kept_runs
+from dssl_trainer.reproduce.cells import jobs, kept_runs
 from PIL import Image
 from reproduce_setup import job_of, write_run
 
@@ -92,6 +92,19 @@ def test_collecting_fills_documents_and_figure(tree, capsys):
     assert collect(tree).keys() == files.keys()
     again = collect(tree)
     assert {path.name for path in files if again[path] != files[path]} == set(), "collecting twice changes nothing"
+
+
+def test_only_real_runs_of_the_scale_are_collected(tree):
+    write_run(tree.parent / "out", job_of("table2", "byol-cifar10-dssl"), [32, 40, 41, 42, 43, 44], data="drawn")
+    full = jobs("table2", "full", globs=["byol-cifar10-heavy"])[0]
+    target = write_run(tree.parent / "out", full, [32] * 401)
+    evaluation = (target / "evaluation-knn.json").read_text()
+    (target / "evaluation-linear.json").write_text(evaluation.replace('"knn"', '"linear"'))
+    assert sum(run.finished for run in kept_runs(tree.parent / "out").values()) == 5
+    collect(tree)
+    assert sorted(os.listdir(tree / "reproduction" / "small")) == [
+        f"simsiam-cifar10-{variant}-seed0" for variant in ("baseline", "dssl", "heavy")
+    ]
 
 
 @pytest.mark.parametrize(

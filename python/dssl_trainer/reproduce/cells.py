@@ -14,6 +14,7 @@ from typing import NamedTuple
 from .. import log
 from ..checkpoint import FREE
 from ..config import Config, as_dict, from_dict, override, show
+from ..data.views import uses_policy
 from ..errors import TrainerError
 from ..experiments import EXPERIMENTS, Cell
 from ..presets import PRESETS
@@ -55,6 +56,11 @@ class Kept(NamedTuple):
             return False
         wanted = PROTOCOLS.get(self.config.scale, ("knn", "fast"))
         return all(self.evaluations.get(name, {}).get("step") == self.rows[-1]["step"] for name in wanted)
+
+    @property
+    def is_drawn(self):
+        """Trained on synthetic images: no number of a table."""
+        return self.config.data == "drawn"
 
 
 # ---- which runs
@@ -105,12 +111,14 @@ def matches(job, glob):
 
 
 def identity(config):
-    """{setting: value} of what decides a run's steps, without settings that its variant does not look at."""
-    idle = {"baseline": {"heavy", "op_set", "heavy_from", "heavy_views", *EQ6}, "heavy": set(EQ6)}
+    """{setting: value} of what decides a run's steps and kNN, without settings that its variant does not look at."""
+    idle = {"baseline": {"heavy_from", "heavy_views", *EQ6}, "heavy": set(EQ6)}
     unused = idle.get(config.variant, {"heavy_views"})
     if config.variant == "heavy" and config.heavy_views != "all":
         unused = unused | {"heavy_from"}
-    skip = FREE | unused | {"precision"}  # the machine's: the report names it
+    if not uses_policy(config):
+        unused = unused | {"heavy", "op_set"}
+    skip = (FREE - {"knn_limit"}) | unused | {"precision"}  # the machine's: the report names it
     return {name: value for name, value in as_dict(config).items() if name not in skip}
 
 
@@ -120,10 +128,10 @@ def key(config):
 
 def stem(recipe, config, preset):
     """A run's name without its seed: the recipe, the variant, and what differs from the recipe."""
-    usual = identity(dataclasses.replace(preset, variant=config.variant))
+    usual = as_dict(preset)
     parts = [recipe, config.variant]
     for name, value in identity(config).items():
-        if value != usual.get(name, value) and name != "seed":
+        if value != usual[name] and name not in ("seed", "variant"):
             text = f"{value:g}" if isinstance(value, float) else show(value)
             parts.append(text if name == "heavy" else f"{name}-{text}")
     return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
@@ -170,6 +178,6 @@ def evaluations(folder):
     found = {}
     for path in sorted(folder.glob("evaluation-*.json")):
         result = json.loads(path.read_text())
-        if result.get("checkpoint") == "checkpoint.pt":
+        if result.get("checkpoint") == "checkpoint.pt" and result.get("classifier_epochs") == result.get("own_epochs"):
             found[result["protocol"]] = result
     return found

@@ -19,10 +19,12 @@ LIMIT = 5 * 2**20
 
 
 def collect(kept, scale, root=Path()):
-    """Copies finished runs into root/reproduction/<scale> and renews documents and figures; yields what it did."""
+    """Copies finished runs of the scale into root/reproduction/<scale>, drawn images apart, and renews documents and
+    figures; yields what it did."""
     if not (root / DOCUMENTS[1]).exists():
         raise TrainerError(f"collect: expected to run in the source tree, where {DOCUMENTS[1]} is")
-    record, done = root / "reproduction" / scale, [run for run in kept.values() if run.finished]
+    record = root / "reproduction" / scale
+    done = [run for run in kept.values() if run.finished and run.config.scale == scale and not run.is_drawn]
     for run in done:
         copy(run, record / name_of(run))
     size = sum(path.stat().st_size for path in record.rglob("*") if path.is_file())

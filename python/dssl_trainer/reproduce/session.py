@@ -11,7 +11,8 @@ SCALES = ("small", "full")
 def reproduce(options, out):
     """Prints the plan, runs what is not finished, writes the report. Raises TrainerError naming runs that failed."""
     refuse(options)
-    changes = dict(pair.split("=", 1) for pair in options.changes)
+    pairs = (pair.split("=", 1) for pair in options.changes)
+    changes = {name.removeprefix("--").replace("-", "_"): text for name, text in pairs}
     wanted = jobs(options.experiment, options.scale, options.seeds, options.cells, changes)
     steps, source = plan.plan(wanted, out, measure=not (options.report or options.dry_run))
     if options.dry_run and options.scale == "full":
@@ -39,6 +40,7 @@ def refuse(options):
 def run(steps, out, options, changes):
     """Runs whose data are known; the others are named."""
     places = {"cifar10": options.data, "imagenet": options.imagenet}
+    refuse_other_images(steps, places)
     without = [one for one in steps if one.state != "finished" and places[one.job.config.dataset] is None]
     if without and len(without) == len([one for one in steps if one.state != "finished"]):
         option = {"cifar10": "--data", "imagenet": "--imagenet"}[without[0].job.config.dataset]
@@ -46,6 +48,16 @@ def run(steps, out, options, changes):
     if without:
         print(f"no data given for {len(without)} runs: {', '.join(one.job.name for one in without)}\n", flush=True)
     return runner.run_all([one for one in steps if one not in without], out, places, changes)
+
+
+def refuse_other_images(steps, places):
+    """A trial with drawn images must not pass for the run with real ones, nor the other way round."""
+    for one in (one for one in steps if one.kept):
+        place = places[one.job.config.dataset]
+        if place is not None and (place == "drawn") != one.kept.is_drawn:
+            raise TrainerError(
+                f"--out: {one.kept.folder} was trained on other images: {one.kept.about}; use another --out"
+            )
 
 
 def conclude(options, wanted, out):
