@@ -97,11 +97,14 @@ class Config:
     )  # fmt: skip
     predictor: int = setting(128, "SimSiam and BYOL: hidden width of the predictor", minimum=1)
     bn_splits: int = setting(
-        1, "groups of a step's batch with batch-norm statistics of their own, over all processes", minimum=1
-    )
+        1, "groups of a step's batch, or part of it, with batch-norm statistics of their own; over all processes",
+        minimum=1,
+    )  # fmt: skip
 
     batch_size: int = setting(128, "images per step over all processes", minimum=2)
-    accumulate: int = setting(1, "parts of a step that pass through the network in turn", minimum=1)
+    accumulate: int = setting(
+        1, "parts of a step that pass in turn, each with its own batch norm and negatives", minimum=1
+    )
     epochs: int = setting(10, "passes over the training images", minimum=1)
     max_steps: int = setting(0, "stop after this many steps, schedule unchanged; 0: run all epochs", minimum=0)
     optimizer: str = setting("sgd", "optimiser", ("sgd", "lars"))
