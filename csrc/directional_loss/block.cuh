@@ -1,6 +1,8 @@
 // One row of the batch in the hands of one block.
 #pragma once
 
+#include <cfloat>
+
 #include "../common/pack.cuh"
 #include "directional_loss.h"
 #include "plan.cuh"
@@ -105,7 +107,7 @@ struct Block {
     return needs;
   }
 
-  // 1 / the largest entry of each view, 1 for a row of zeros.
+  // 1 / the largest entry of each view, 1 for a row of zeros. Finite, though the inverse of a subnormal number is not.
   __device__ void find_scales() const {
     for (int k = 0; k < plan.views; ++k) {
       double largest = 0;
@@ -118,7 +120,7 @@ struct Block {
       if (threadIdx.x % 32 == 0) shared.partial[threadIdx.x / 32] = largest;
       __syncthreads();
       for (int w = 0; w < blockDim.x / 32; ++w) largest = fmax(largest, shared.partial[w]);
-      if (threadIdx.x == 0 && largest > 0) shared.scales[k] = 1 / largest;
+      if (threadIdx.x == 0 && largest > 0) shared.scales[k] = fmin(1 / largest, DBL_MAX);
       __syncthreads();
     }
   }

@@ -80,7 +80,8 @@ struct Problem {
 
   Tensor workspace(int64_t owned_parts) const {
     int64_t bytes = 0;
-    nt_xent_workspace(count, columns.total(columns.size()), columns.total(owned_parts), like.size(1), dtype, &bytes);
+    nt_xent_workspace(count, columns.size() > 0 ? columns.total(columns.size()) : -1, columns.total(owned_parts),
+                      like.size(1), dtype, &bytes);
     return empty({bytes}, ScalarType::Byte);
   }
 

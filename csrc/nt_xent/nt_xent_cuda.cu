@@ -33,9 +33,15 @@ struct Shares {
   }
 };
 
+// At least one chunk, of zeros where rows have no entries.
+template <class T>
+int64_t padded_width(int64_t width) {
+  return padded(std::max<int64_t>(1, width), Shape<T>::kChunk);
+}
+
 template <class T>
 int64_t slabs_of(int64_t width) {
-  return (padded(width, Shape<T>::kChunk) / Shape<T>::kChunk + Slab<T>::kPieces - 1) / Slab<T>::kPieces;
+  return (padded_width<T>(width) / Shape<T>::kChunk + Slab<T>::kPieces - 1) / Slab<T>::kPieces;
 }
 
 // The scratch of both launches, laid out from `base` on; with a null base it tells how much there is.
@@ -51,7 +57,7 @@ struct Workspace {
 
   Workspace(char* base, int64_t rows, int64_t columns, int64_t owned, int64_t width) : base_(base) {
     x = operand(rows, width);
-    y = columns ? operand(columns, width) : x;
+    y = columns >= 0 ? operand(columns, width) : x;
     take(pairing.positive, x.rows), take(pairing.excluded, x.rows);
     take(slopes.weight, x.rows), take(slopes.denominator, x.rows), take(slopes.positive, x.rows);
     take(slopes.peak, 1), take(along, rows);
@@ -74,8 +80,7 @@ struct Workspace {
 
   Operand<T> operand(int64_t count, int64_t width) {
     Operand<T> of = {};
-    of.count = count, of.rows = padded(std::max<int64_t>(1, count), kPadding),
-    of.width = padded(width, Shape<T>::kChunk);
+    of.count = count, of.rows = padded(std::max<int64_t>(1, count), kPadding), of.width = padded_width<T>(width);
     take(of.entries, of.rows * of.width);
     take(of.inverse, of.rows), take(of.exact_inverse, of.rows), take(of.length_inverse, of.rows);
     return of;
@@ -92,7 +97,7 @@ struct Run {
   Run(const Inputs& inputs, int64_t owned, cudaStream_t stream_)
       : of(inputs),
         stream(stream_),
-        space(static_cast<char*>(of.workspace), total(of.rows), total(of.columns), owned, of.width) {
+        space(static_cast<char*>(of.workspace), total(of.rows), symmetric() ? -1 : total(of.columns), owned, of.width) {
     pack(of.rows, space.x);
     if (!symmetric()) pack(of.columns, space.y);
     launch(pair_rows, blocks_for(space.x.rows, kPackThreads), kPackThreads, 0, stream, of.positive, of.excluded,

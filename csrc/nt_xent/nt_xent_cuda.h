@@ -9,7 +9,7 @@
 
 namespace dssl::nt_xent {
 
-// Scratch that both launches need, in bytes; `columns` is 0 when the rows are the columns, `owned` the number of
+// Scratch that both launches need, in bytes; `columns` is -1 when the rows are the columns, `owned` the number of
 // columns that get a gradient.
 extern "C" void nt_xent_workspace(int64_t rows, int64_t columns, int64_t owned, int64_t width, int dtype,
                                   int64_t* bytes);

@@ -139,8 +139,10 @@ def test_rows_larger_than_shared_memory(dtype):
     check(*make_views(2, 2, 2, 6003, dtype), ViewGraph.symmetric())
 
 
-def test_more_rows_than_blocks():
-    check(*make_views(1, 1, 4099, 2, torch.float32), ViewGraph(((0, 0, 1.0),)), None, "none")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_more_rows_than_blocks(dtype):
+    """A block's second row takes the memory of its first; scales are in it for float64 alone."""
+    check(*make_views(1, 1, 4099, 6, dtype), ViewGraph(((0, 0, 1.0),)), None, "none")
 
 
 @pytest.mark.parametrize("dtype", CODES, ids=str)
@@ -174,6 +176,12 @@ def test_cosine_ignores_the_size_of_its_arguments(size):
     assert relative_error(loss, plain) <= 1e-14
     if size > 1e-200:
         assert all(relative_error(a * size, b) <= 1e-14 for a, b in zip(of_scaled, gradients))
+
+
+def test_subnormal_rows_have_a_finite_scale():
+    tiny, like = torch.full((2, 3), 1e-310, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
+    loss, _ = both([tiny], [like], ViewGraph(((0, 0, 1.0),)))
+    assert relative_error(loss, torch.tensor([-1.0, -1.0], dtype=torch.float64)) <= 1e-14
 
 
 @pytest.mark.parametrize("noise", [1e-1, 1e-3])

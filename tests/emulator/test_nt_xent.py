@@ -46,7 +46,8 @@ class Case:
         self.counts = [sum(z.shape[0] for z in side) for side in (self.rows, self.columns)]
         owned_rows, size = sum(z.shape[0] for z in self.columns[:owned]), torch.zeros(1, dtype=torch.int64)
         library = emulated("nt_xent")
-        library.nt_xent_workspace(*self.counts, owned_rows, self.width, CODES[self.dtype], size)
+        rows, others = self.counts[0], self.counts[1] if columns else -1
+        library.nt_xent_workspace(rows, others, owned_rows, self.width, CODES[self.dtype], size)
         self.workspace = torch.empty(int(size), dtype=torch.uint8)
 
     def inputs(self):
@@ -206,6 +207,44 @@ def test_a_row_without_its_positive_and_one_whose_positive_is_not_there():
     loss = case.forward("none")
     assert loss[0].isfinite() and loss[1] == torch.inf and loss[2].isnan()
     assert case.positives[1] == -torch.inf and case.negatives.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", CODES, ids=str)
+def test_a_shard_without_columns_adds_nothing(dtype):
+    """A ring of ranks meets one that has no rows."""
+    queries = draw(5, width=8, dtype=dtype)[0]
+    case = Case([queries], [queries[:0]], owned=1, pairs=tuple(torch.full((2, 5), -1)))
+    case.forward("none")
+    assert (case.negatives == -torch.inf).all() and (case.positives == -torch.inf).all()
+    case.positives, case.negatives = torch.randn(2, 5, dtype=torch.float64)  # of the other shards
+    gradients, of_temperature = case.backward(torch.ones(5, dtype=torch.float64))
+    assert gradients[1].shape == (0, 8) and not gradients[0].any() and of_temperature == 0
+
+
+@pytest.mark.parametrize("dtype", CODES, ids=str)
+def test_rows_without_entries_are_zero_rows(dtype):
+    check(Case(draw(5, 5, width=0, dtype=dtype)))
+
+
+@pytest.mark.parametrize("dtype", [*CODES, "tf32"], ids=str)
+@pytest.mark.parametrize("at, bad", [(slice(None), torch.nan), (2, torch.inf)], ids=["nan", "inf"])
+def test_what_is_not_finite_comes_out_as_nan(dtype, at, bad):
+    """In a negative: the loss and the gradients of all rows. In a query or its positive: those of that row."""
+    tf32 = dtype == "tf32"
+    for broken, wrong in (("queue", range(9)), ("queries", [4]), ("keys", [4])):
+        sides = dict(
+            zip(("queries", "keys", "queue"), draw(9, 9, 67, width=20, dtype=torch.float32 if tf32 else dtype))
+        )
+        sides[broken][4, at] = bad
+        queries, keys, queue = sides.values()
+        case = Case([queries], [keys, queue], owned=1, pairs=own_pairs(9), skipped=9, tf32=tf32)
+        loss = case.forward("none")
+        assert loss.isnan().nonzero().flatten().tolist() == list(wrong)
+        (of_queries, of_keys), of_temperature = case.backward(torch.ones(9, dtype=torch.float64))
+        assert of_temperature.isnan() and of_queries[list(wrong)].isnan().all() and of_keys[4].isnan().all()
+    pairs = draw(9, 9, width=20, dtype=torch.float32 if tf32 else dtype)
+    pairs[1][4, at] = bad
+    assert Case(pairs, tf32=tf32).forward("none").isnan().all()  # everybody's negative
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])
