@@ -99,9 +99,10 @@ def load(architectures: list[str]) -> Path:
     try:
         binary = _covering(_build.PACKAGE, architectures, anywhere, BY_CODE) or _cached(wanted, architectures)
     except NoToolkit:
-        binary = _covering(_build.PACKAGE, architectures, anywhere, BY_PTX)
-        if binary is None:
+        compiled_by_driver = _covering(_build.PACKAGE, architectures, anywhere, BY_PTX)
+        if compiled_by_driver is None:
             raise
+        binary = compiled_by_driver
     torch.ops.load_library(binary)  # loading what a build has just loaded changes nothing
     return binary
 
