@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -29,6 +30,18 @@ def forked(f):
             sys.stderr.flush()
             os._exit(code)
     return pid
+
+
+def exit_code(pid, seconds):
+    """What a fork ended with; None if it had not within so many seconds, and was killed."""
+    deadline = time.monotonic() + seconds
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if not ended[0]:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        return None
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 def start(place, change=lambda: None, **environment):

@@ -14,7 +14,7 @@ import time
 
 import pytest
 import test_build
-from forks import finish, forked, limit, load, start
+from forks import exit_code, finish, forked, limit, load, start
 from test_build import LOAD, TINY, needs_compiler
 
 from dssl_ops import _build, _cache, _library
@@ -240,12 +240,7 @@ def test_child_forked_while_another_thread_decides(monkeypatch):
     monkeypatch.setattr(_library, "_state", None)
     monkeypatch.setenv("DSSL_OPS_BACKEND", "reference")
     pid = forked(lambda: 7 + _library.native())
-    deadline = time.monotonic() + 30
-    while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if not ended[0]:
-        os.kill(pid, 9)
-        os.waitpid(pid, 0)
+    code = exit_code(pid, 30)
     leave.set()
     thread.join()
-    assert ended[0] and os.waitstatus_to_exitcode(ended[1]) == 7
+    assert code == 7

@@ -1,15 +1,13 @@
 """Threads, forks and ends of the interpreter while ops run. test_drop_in.py has the DataLoader's workers."""
 
-import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import torch
 from checks import needs_native
-from forks import forked
+from forks import exit_code, forked
 from trainer_setup import environment
 
 from dssl_ops import barlow_twins, directional_loss, info_nce, jigsaw, nt_xent
@@ -73,14 +71,7 @@ def test_fork_after_use_with_threads():
             same = all(a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(expected, found))
             return 7 if same else 8
 
-        pid = forked(child)
-        deadline = time.monotonic() + 60
-        while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if not ended[0]:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
-        assert ended[0] and os.waitstatus_to_exitcode(ended[1]) == 7
+        assert exit_code(forked(child), 60) == 7
     finally:
         torch.set_num_threads(before)
 

@@ -71,6 +71,15 @@ def same_program(program):
     assert Program.from_json(program.to_json()).to_json() == program.to_json()
 
 
+def program_or_one_line(text):
+    try:
+        program = Program.from_json(text)
+    except ValueError as error:
+        assert str(error).startswith("Program: ") and "\n" not in str(error), error
+    else:
+        same_program(program)
+
+
 @given(text=st.one_of(changed([PROGRAM]), json_values.map(json.dumps), st.text(max_size=30)))
 @example(text="[" * 5000)
 @example(text='{"size": [8, 8], "views": 1e400, "programs": []}')
@@ -79,12 +88,7 @@ def same_program(program):
 @example(text='{"size": [8.5, 8], "views": 1, "programs": [[["Invert", []]]]}')
 @example(text='{"size": [8, 8], "views": 1, "programs": [[[["Invert"], []]]]}')
 def test_json_is_a_program_or_one_line(text):
-    try:
-        program = Program.from_json(text)
-    except ValueError as error:
-        assert str(error).startswith("Program: ") and "\n" not in str(error), error
-    else:
-        same_program(program)
+    program_or_one_line(text)
 
 
 def test_json_with_broken_numbers_is_refused():
@@ -100,12 +104,7 @@ def test_json_with_broken_numbers_is_refused():
 )  # fmt: skip
 def test_json_of_the_right_keys_is_a_program_or_one_line(size, views, programs):
     text = json.dumps({"size": size, "views": views, "programs": programs})
-    try:
-        program = Program.from_json(text)
-    except ValueError as error:
-        assert str(error).startswith("Program: ") and "\n" not in str(error), error
-    else:
-        same_program(program)
+    program_or_one_line(text)
 
 
 @given(edges=st.one_of(json_values, st.lists(st.tuples(json_values, json_values, json_values), max_size=3)))
