@@ -28,7 +28,7 @@ inline void check_same_device(const Tensor& tensor, const Tensor& other, const c
 // The stream that torch queues work of this tensor's device on now; inside a CUDA graph capture, the capturing one.
 inline cudaStream_t current_stream(const Tensor& tensor) {
   void* stream = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device(), &stream));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device(), &stream));
   return static_cast<cudaStream_t>(stream);
 }
 
