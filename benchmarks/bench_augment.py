@@ -86,7 +86,7 @@ def policy_case(size, method, device):
     peers["copy"] = Peer(lambda: plain(copy), equal=False)
     return Case(
         "augment", name, shape, "uint8", make, peers, items=count, verify=partial(verify, name, transform, make),
-        moved=count * 3 * size * size * (1 + views * wide),
+        moved=count * 3 * size * size * (1 + views * wide), on_host=True,
     )  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def step_case(what, name, values, source, size, device):
     return Case(
         "augment", f"step {what}", "x".join(map(str, (count, 3, *source))), "uint8", make, peers, items=count,
         verify=lambda: require_equal(what, make()[0][:8], one_step(name, values, 8, side)),
-        moved=count * 3 * 2 * size * size,
+        moved=count * 3 * 2 * size * size, on_host=True,
     )  # fmt: skip
 
 

@@ -84,9 +84,10 @@ def inf_cl(device):
         raise Skip("needs CUDA")
     from inf_cl import cal_inf_loss
 
+    scale = torch.tensor(5.0, device=device)
+
     def both_ways(x, y):
         x, y = F.normalize(x, dim=1), F.normalize(y, dim=1)
-        scale = torch.tensor(5.0, device=x.device)
         return sum(cal_inf_loss(q, k, scale=scale, head_dim=WIDTH) for q, k in ((x, y), (y, x))) / 2
 
     return loss(both_ways)

@@ -100,4 +100,6 @@ def cases(device, full):
         mode = "forward + backward" if inputs[0].requires_grad else "forward"
         shape = "x".join(map(str, inputs[0].shape))
         dtype = str(inputs[0].dtype).removeprefix("torch.")
-        yield Case("overhead", f"call of {op}", shape, dtype, partial(list, inputs), peers, mode, tolerance=1e-4)
+        yield Case(
+            "overhead", f"call of {op}", shape, dtype, partial(list, inputs), peers, mode, tolerance=1e-4, on_host=True
+        )  # fmt: skip

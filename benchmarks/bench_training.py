@@ -20,7 +20,7 @@ import torch.multiprocessing
 from dssl_trainer.data.dataset import Images
 from dssl_trainer.data.drawn import draw
 from dssl_trainer.data.loader import Batch, Loader
-from dssl_trainer.device import resolve, to_device
+from dssl_trainer.device import memory_format, resolve
 from dssl_trainer.learner import Learner
 from dssl_trainer.presets import PRESETS
 
@@ -62,7 +62,8 @@ class RecipeLoader(Loader):
         images, count = self.images.batch(ids), self.pool._processes
         shares = [[image.clone() for image in images[k::count]] for k in range(count)]
         views = [torch.cat(parts) for parts in zip(*self.pool.map(recipe_views, shares, chunksize=1))]
-        return Batch([to_device(view, self.config) for view in views], None, ids)
+        layout = memory_format(self.config)
+        return Batch([view.to(self.config.device, memory_format=layout) for view in views], None, ids)
 
     def close(self):
         self.pool.terminate()

@@ -63,6 +63,7 @@ class Case:
     moved: float = 0  # bytes that a call must read and write at least
     operations: float = 0
     tolerance: float = 0
+    on_host: bool = False  # the host's part of a call counts on a GPU, too
     verify: Callable[[], None] = field(default=lambda: None)  # where results cannot be compared: raises SystemExit
 
     @property
@@ -142,7 +143,7 @@ def start(case, machine, sets, say):
             version(peer.package)
             bind = peer.build()
             bound = [bind(*inputs) for inputs in sets]
-            first[name], result = machine.clock(bound[0])
+            first[name], result = machine.clock(bound[0], case.on_host)
         except Exception as reason:  # a peer of another version may fail in its own way
             if name == "dssl_ops":
                 raise
@@ -188,6 +189,6 @@ def in_turns(case, machine, calls, effort):
             if len(measured) >= effort.least and sum(measured) > effort.seconds * 1e3:
                 continue
             torch.set_num_threads(1 if case.peers[name].one_core else machine.threads)
-            measured.append(machine.clock(next(calls[name]))[0])
+            measured.append(machine.clock(next(calls[name]), case.on_host)[0])
     torch.set_num_threads(machine.threads)
     return times

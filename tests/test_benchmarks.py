@@ -28,7 +28,7 @@ class Counted:
     def __init__(self, milliseconds):
         self.milliseconds, self.turns = milliseconds, []
 
-    def __call__(self, call):
+    def __call__(self, call, on_host):
         result = call()
         self.turns.append(result[1])
         return self.milliseconds[result[1]], (result[0],)
@@ -92,7 +92,9 @@ def test_slow_implementations_get_fewer_rounds_but_not_too_few():
     assert [row["rounds"] for row in found] == ["10", "3"]
 
 
-def test_the_event_clock_waits_before_and_after():
+@pytest.mark.parametrize("on_host", [False, True])
+def test_the_event_clock_waits_before_and_after(on_host):
+    """And keeps the GPU busy while the host queues the call, unless the host's work counts."""
     said = []
 
     class Event:
@@ -116,9 +118,14 @@ def test_the_event_clock_waits_before_and_after():
         def synchronize():
             said.append("wait for all")
 
+        @staticmethod
+        def _sleep(cycles):
+            said.append("keep busy")
+
     Cuda.Event = Event
-    assert machine.EventClock(Cuda)(lambda: said.append("call") or "result") == (4.0, "result")
-    assert said == ["wait for all", "record 0", "call", "record 1", "wait for 1"]
+    assert machine.EventClock(Cuda)(lambda: said.append("call") or "result", on_host) == (4.0, "result")
+    busy = [] if on_host else ["keep busy"]
+    assert said == ["wait for all", *busy, "record 0", "call", "record 1", "wait for 1"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -6,6 +6,8 @@ import os
 
 import torch
 
+from dssl_ops import RaggedImages
+
 from .distributed import launched, local_device
 from .errors import TrainerError
 
@@ -42,9 +44,12 @@ def autocast(config):
 
 
 def to_device(images, config):
-    if torch.device(config.device).type == "cuda":
-        images = images.pin_memory()  # the copy runs beside the computation
-    return images.to(config.device, memory_format=memory_format(config), non_blocking=True)
+    """uint8 images, a tensor or a list, to where views are made of them; a GPU gets them as they are, a quarter of what
+    one float32 view would be, through page-locked memory, so that the copy runs beside the computation."""
+    if torch.device(config.device).type == "cpu":
+        return images
+    images = RaggedImages.from_list(images) if isinstance(images, list) else images
+    return images.pin_memory().to(config.device, non_blocking=True)
 
 
 def memory_format(config):

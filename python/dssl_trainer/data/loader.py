@@ -62,11 +62,11 @@ class Loader:
         return [self.batch(part.chunk(self.processes)[self.rank], epoch) for part in ids.chunk(self.config.accumulate)]
 
     def batch(self, ids, epoch):
-        images = self.images.batch(ids)
+        images = to_device(self.images.batch(ids), self.config)
         program = self.views.sample(images, seed=self.config.seed, epoch=epoch, sample_ids=ids)
         views = augment(images, program, table=self.views.normalize.table(3), memory_format=memory_format(self.config))
         soft = severity(program).to(self.config.device) if self.config.variant == "soft" else None
-        return Batch([to_device(view, self.config) for view in views], soft, ids)
+        return Batch(list(views), soft, ids)
 
     def close(self):
         if self.maker is not None:

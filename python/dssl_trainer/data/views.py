@@ -5,6 +5,7 @@ import torch
 from dssl_ops.transforms import Compose, DirectedViews, MultiView, Normalize, RandomResizedCrop, StandardView, policy
 
 from ..config import BYOL_HARDER
+from ..device import memory_format
 from ..errors import TrainerError
 from ..variants import has_heavy_copies, heavy_views, view_names
 
@@ -72,4 +73,4 @@ def normalized(images, config):
     """uint8 (B, 3, H, W) -> float32, the numbers that Normalize gives: what evaluation feeds the encoder."""
     how = normalize(config)
     mean, std = (torch.tensor(numbers, device=images.device).view(3, 1, 1) for numbers in (how.mean, how.std))
-    return (images.float() / 255 - mean) / std
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=memory_format(config))

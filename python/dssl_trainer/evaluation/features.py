@@ -21,7 +21,7 @@ def features(encoder, images, config, ids=None):
     ids = torch.arange(len(images)) if ids is None else ids
     with torch.inference_mode(), autocast(config):
         batches = (images.plain(part) for part in ids.split(BATCH))
-        parts = [encoder(to_device(normalized(batch, config), config)).float() for batch in batches]
+        parts = [encoder(normalized(to_device(batch, config), config)).float() for batch in batches]
     encoder.train(training)
     return torch.cat(parts)
 
@@ -43,5 +43,5 @@ def evaluate_untrained(encoder, dataset, config):
     size = min(BATCH, count)
     order = np.random.default_rng(0).permutation(count)  # files come sorted by class: mix them
     chunks = torch.from_numpy(order[: min(count // size, 10) * size]).split(size)
-    batches = (to_device(normalized(dataset.train.plain(chunk), config), config) for chunk in chunks)
+    batches = (normalized(to_device(dataset.train.plain(chunk), config), config) for chunk in chunks)
     return evaluate(with_data_statistics(encoder, batches), dataset, config)

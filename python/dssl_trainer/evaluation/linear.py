@@ -14,7 +14,7 @@ from ..bar import bar
 from ..data.dataset import Images
 from ..data.loader import image_order
 from ..data.views import normalize, normalized
-from ..device import autocast, to_device
+from ..device import autocast, memory_format, to_device
 from ..errors import TrainerError
 from ..optimizers import LARS
 
@@ -126,8 +126,9 @@ def training_view(config, protocol):
 
 
 def batch(images, ids, maker, config, epoch):
-    views = maker(images.batch(ids), seed=config.seed, epoch=epoch, sample_ids=ids)
-    return to_device(views[0], config), images.labels[ids].to(config.device)
+    given, layout = to_device(images.batch(ids), config), memory_format(config)
+    views = maker(given, seed=config.seed, epoch=epoch, sample_ids=ids, memory_format=layout)
+    return views[0], images.labels[ids].to(config.device)
 
 
 def step(encoder, head, optimizer, batch, config, frozen):
@@ -150,7 +151,7 @@ def test(encoder, head, images, config, protocol, curve):
     for ids in torch.arange(len(images)).split(TEST_BATCH):
         pixels = centred(images, ids, config, protocol)
         with autocast(config):
-            found = encoder(to_device(normalized(pixels, config), config)).float()
+            found = encoder(normalized(pixels, config)).float()
         correct.append(head(found).argmax(1).cpu() == images.labels[ids])
     correct = torch.cat(correct).double()
     curve.all.append(100 * correct.mean().item())
@@ -159,7 +160,7 @@ def test(encoder, head, images, config, protocol, curve):
 
 def centred(images, ids, config, protocol):
     """uint8 (B, 3, S, S) as the protocols test: the shorter side 8/7 of S, the centre. CIFAR-10: 36 bicubic, 32."""
-    pixels, side = images.plain(ids), config.image_size
+    pixels, side = to_device(images.plain(ids), config), config.image_size
     if not isinstance(images, Images):  # files come centred
         return pixels
     larger = int(side * 8 / 7)
