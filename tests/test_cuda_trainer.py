@@ -108,3 +108,17 @@ def test_workers_make_the_same_views():
             assert all(map(torch.equal, got.views, want.views))
     finally:
         loader.close()
+
+
+@pytest.mark.parametrize(
+    "method, variant", [("simsiam", "soft"), ("byol", "dssl"), ("simclr", "dssl"), ("barlow", "heavy")]
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_cuda_graph_trains_to_the_same_bits(method, variant, precision, tmp_path):
+    """Six epochs of three steps, three of them before the capture."""
+    settings = dict(variant=variant, precision=precision, device=str(GPU), deterministic=True, epochs=6)
+    for name in ("plain", "graph"):
+        train(tiny(tmp_path / name, method, cuda_graph=name == "graph", **settings))
+    assert losses(tmp_path / "plain") == losses(tmp_path / "graph")
+    plain, graph = (weights(tmp_path / name) for name in ("plain", "graph"))
+    assert all(torch.equal(plain[name], graph[name]) for name in plain)

@@ -25,7 +25,7 @@ from .errors import TrainerError
 # None of these alters what a step computes, but for the rounding of floats, which another device or number of
 # threads may change.
 FREE = {"out", "data", "download", "workers", "device", "threads", "max_steps", "resume", "on_collapse", "tensorboard"}
-FREE |= {"on_nan", "rank_timeout"}
+FREE |= {"on_nan", "rank_timeout", "cuda_graph"}
 FREE |= {"knn_every", "knn_limit", "log_every", "checkpoint_every", "keep_every"}
 INSTEAD = "use another --out or --resume false"
 

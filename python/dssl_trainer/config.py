@@ -128,6 +128,9 @@ class Config:
     )
     channels_last: bool = setting(True, "memory layout of images and convolutions")
     compile: bool = setting(False, "torch.compile the method")
+    cuda_graph: bool = setting(
+        False, "forward and backward as one CUDA graph; for small networks, whose kernels take longer to start than run"
+    )
     deterministic: bool = setting(False, "deterministic algorithms only (CUDA; on the CPU they are anyway)")
 
     knn_every: int = setting(2, "epochs between kNN evaluations; the last epoch always has one", minimum=1)
@@ -164,6 +167,11 @@ class Config:
             raise TrainerError(
                 f"batch_size {self.batch_size} must be a multiple of accumulate x bn_splits "
                 f"({self.accumulate} x {self.bn_splits})"
+            )
+        if self.cuda_graph and (self.method == "mocov2" or self.accumulate > 1 or self.compile):
+            raise TrainerError(
+                "cuda_graph goes with neither method mocov2, which shuffles each batch on the host, nor accumulate "
+                "above 1, nor compile"
             )
         if self.variant in ("dssl", "soft") and not (self.alpha or self.beta or self.gamma or self.delta):
             raise TrainerError("alpha, beta, gamma and delta are all 0: there is no loss")

@@ -23,6 +23,8 @@ def resolve(config):
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise TrainerError(f"device: cannot use {device!r}: {str(error).splitlines()[0]}") from None
+    if config.cuda_graph and (launched() or torch.device(device).type != "cuda"):
+        raise TrainerError(f"cuda_graph needs one process on a CUDA device; got {'several' if launched() else device}")
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if fast_bf16(torch.device(device)) else "fp32"

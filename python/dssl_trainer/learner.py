@@ -13,6 +13,7 @@ from . import checkpoint
 from .device import autocast, memory_format
 from .distributed import mean, place
 from .errors import TrainerError
+from .graphs import GraphedPasses
 from .methods import METHODS
 from .optimizers import new_optimizer, set_learning_rates
 from .schedule import ema_momentum, learning_rate
@@ -38,6 +39,9 @@ class Learner:
         self.model = torch.compile(self.method) if config.compile else self.method
         if ranks is not None:
             self.model = DistributedDataParallel(self.model, broadcast_buffers=False)
+        self.passes = self.part
+        if config.cuda_graph:
+            self.passes = GraphedPasses(self.part, (p for p in self.method.parameters() if p.requires_grad))
 
     def step(self, batches, step):
         config = self.config
@@ -47,9 +51,7 @@ class Learner:
         losses, keys = [], []
         for number, batch in enumerate(batches, 1):
             with self.without_reduction(number < len(batches)):
-                with autocast(config):
-                    result = self.model(batch.views, batch.severity)
-                self.scaler.scale(result.loss / len(batches)).backward()
+                result = self.passes(batch.views, batch.severity)
             losses.append(result.loss.detach())
             keys += result.keys
         loss = mean(torch.stack(losses).mean(), self.ranks)
@@ -62,6 +64,13 @@ class Learner:
         if hasattr(self.method, "after_step"):
             self.method.after_step(self.momentum(step), keys)
         return Outcome(loss, result)
+
+    def part(self, views, severity):
+        """Forward and backward of a part of a step."""
+        with autocast(self.config):
+            result = self.model(views, severity)
+        self.scaler.scale(result.loss / self.config.accumulate).backward()
+        return result
 
     def fault(self, step, loss, losses, batches):
         """What is not finite and where, or ''. Every process finds something or none does: losses and gradients are
