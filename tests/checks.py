@@ -1,8 +1,10 @@
 """What several tests share."""
 
+import contextlib
 import io
 import math
 import os
+import warnings
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -57,3 +59,18 @@ def relative_error(got, truth):
     truth = truth.double()
     difference = (got.double() - truth).norm()
     return 0.0 if difference == 0 else float(difference / truth.norm())
+
+
+@contextlib.contextmanager
+def never_waiting():
+    """Where there is a GPU, what makes the host wait for it raises."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says once that this mode is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +9,16 @@ import torch
 
 # torch keeps traced backward passes on disk, and would call our ops by the schema of an earlier version.
 os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def gpu_has_been_used():
+    """What torch itself may have to say at its first use of a GPU is no failure of the first test."""
+    if torch.cuda.is_available():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            x = torch.ones(2, 2, device="cuda", requires_grad=True)
+            (x @ x).sum().backward()
 
 
 @pytest.fixture

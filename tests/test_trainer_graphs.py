@@ -65,7 +65,13 @@ def test_every_step_gives_the_gradients_of_its_own_views(model, monkeypatch):
     monkeypatch.setattr(graphs.torch, "cuda", cuda)
     graphed = graphs.GraphedPasses(passes, parameters)
     captured = graphed.capture
-    graphed.capture = lambda *views: (captured(*views), cuda.capture_of(graphed))
+
+    def capture(*views):
+        graph = captured(*views)
+        cuda.capture_of(graphed)
+        return graph
+
+    graphed.capture = capture
     for step in range(6):
         views = [torch.randn(4, 3) for _ in range(2)]
         model.zero_grad()

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdio>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "../common/checks.h"
@@ -26,6 +28,18 @@ struct Batch {
   int64_t view_values() const { return channels * view.height * view.width; }
 };
 
+// The first values of a step as text. A stream would bring in locales, of which a process may hold two kinds where a
+// compiler links its C++ library statically.
+inline std::string listed(const Step& step) {
+  std::string line;
+  for (int64_t k = 0; k < std::min<int64_t>(step.count, 16); ++k) {
+    char number[32];
+    std::snprintf(number, sizeof number, "%g", step.values[k]);
+    line += (k ? ", " : "") + std::string(number);
+  }
+  return line;
+}
+
 [[noreturn]] inline void report_fault(const Batch& batch, int64_t b, const Programs& programs, int64_t p) {
   const Size source = batch.images[b].size;
   const int64_t at = first_fault(programs, p, source, batch.view, batch.views);
@@ -35,10 +49,8 @@ struct Batch {
            " views; got one that does not");
   const Step step = programs.step(s);
   const bool known = step.opcode >= 0 && step.opcode < kOpcodes;
-  std::ostringstream values;
-  for (int64_t k = 0; k < std::min<int64_t>(step.count, 16); ++k) values << (k ? ", " : "") << step.values[k];
   refuse("augment: step ", at, " of image ", b, ", ", known ? kOpcodeNames[step.opcode] : "an unknown opcode", "(",
-         values.str(), "), must be in range, fit its image, made from one of ", source.height, "x", source.width,
+         listed(step), "), must be in range, fit its image, made from one of ", source.height, "x", source.width,
          ", fit views of ", batch.view.height, "x", batch.view.width, " and need no image of more than ",
          most_pixels(source, batch.view), " pixels on the way; got values that do not");
 }

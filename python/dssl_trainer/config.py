@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import TrainerError
 
@@ -202,7 +204,7 @@ def check_range(name, rules, value):
         raise TrainerError(f"{name}: must be at most {rules['maximum']}; got {value}")
 
 
-KINDS = {
+KINDS: dict[str, tuple[Any, str]] = {
     "int": (int, "an integer"),
     "float": ((int, float), "a number"),
     "str": (str, "text"),
@@ -216,7 +218,7 @@ def switch(text):
     return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
 
 
-PARSERS = {
+PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "str": str,
@@ -235,7 +237,7 @@ def override(config, texts):
     for name, text in texts.items():
         if name not in fields:
             raise TrainerError(unknown(name, fields))
-        kind = fields[name].type
+        kind = str(fields[name].type)
         try:
             values[name] = PARSERS[kind](text)
         except (ValueError, KeyError):
@@ -268,4 +270,5 @@ def from_dict(values, path):
     known = {spec.name for spec in dataclasses.fields(Config)}
     if strange := sorted(values.keys() - known):
         raise TrainerError(f"{path} was made by another version: unknown setting {strange[0]}")
-    return Config(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    return Config(**given)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+from typing import Any
 
 import torch
 
@@ -77,13 +78,14 @@ def threads(count):
 @contextlib.contextmanager
 def deterministic(config):
     """With the setting, torch refuses algorithms whose bits change from call to call."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # a module that torch makes in a way that no type checker sees
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads it
+        memory.fill_uninitialized_memory = False  # costs time, and nothing here reads it
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = before[1]
+        memory.fill_uninitialized_memory = before[1]

@@ -102,5 +102,5 @@ def fan_in_init(module):
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = layer.weight[0].numel() ** -0.5
-            for parameter in filter(lambda p: p is not None, (layer.weight, layer.bias)):
+            for parameter in (layer.weight, *([] if layer.bias is None else [layer.bias])):
                 torch.nn.init.uniform_(parameter, -bound, bound)

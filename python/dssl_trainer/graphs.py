@@ -14,17 +14,17 @@ class GraphedPasses:
     def __init__(self, passes, parameters):
         self.passes, self.parameters = passes, list(parameters)
         self.device = self.parameters[0].device
-        self.stream, self.graph, self.steps = torch.cuda.Stream(self.device), None, 0
+        self.stream, self.steps = torch.cuda.Stream(self.device), 0
+        self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, views, severity):
         self.steps += 1
         if self.steps <= WARM_UP:
             return self.run_beside(views, severity)
-        if self.graph is None:
-            self.capture(views, severity)
+        graph = self.graph or self.capture(views, severity)
         for held, given in zip(self.held, tensors(views, severity), strict=True):
             held.copy_(given)
-        self.graph.replay()
+        graph.replay()
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
         return self.result
@@ -43,6 +43,7 @@ class GraphedPasses:
         with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
             self.result = self.passes(self.held[:count], self.held[count] if self.held[count:] else None)
         self.gradients = [parameter.grad for parameter in self.parameters]
+        return self.graph
 
 
 def tensors(views, severity):

@@ -17,7 +17,8 @@ class Interrupted(Exception):
 @contextlib.contextmanager
 def interruption():
     """A list that receives the number of the first Ctrl-C or SIGTERM; a second one acts as usual."""
-    received, numbers = [], (signal.SIGINT, signal.SIGTERM)
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield received
         return

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -36,7 +36,7 @@ class Learner:
         self.method = new_method(config, ranks)
         self.optimizer = new_optimizer(config, self.method)
         self.scaler = torch.amp.GradScaler(torch.device(config.device).type, enabled=config.precision == "fp16")
-        self.model = torch.compile(self.method) if config.compile else self.method
+        self.model: Any = torch.compile(self.method) if config.compile else self.method
         if ranks is not None:
             self.model = DistributedDataParallel(self.model, broadcast_buffers=False)
         self.passes = self.part

@@ -28,7 +28,7 @@ def cosines(z, config):
 
     Heavy copies meet the view that they were made from. sv_hv rising to sv_sv: the heavy views are absorbed."""
     pairs = [*PAIRS, *(((0, 2), (1, 3)) if has_heavy_copies(config) else ())]
-    found = {}
+    found: dict[str, list[float]] = {}
     for i, j in pairs:
         if j < len(z) and z[i] is not None and z[j] is not None:
             name = ("sv_sv", "sv_hv", "hv_hv")[sum(view in heavy_views(config) for view in (i, j))]

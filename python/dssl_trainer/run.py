@@ -42,6 +42,8 @@ class Progress:
 class Run:
     """A training run in its folder. Of several processes the first alone evaluates and writes."""
 
+    bar: tqdm  # train.py's, while it trains
+
     def __init__(self, config, dataset, ranks=None, origin=None):
         self.config, self.dataset, self.folder, self.ranks = config, dataset, Path(config.out), ranks
         self.first = place(ranks)[0] == 0

@@ -61,6 +61,7 @@ def unit(config):
 
 def pairs(config):
     """((i, j, weight), ..) for S(view i, view j)."""
+    found: tuple[tuple[int, int, float], ...]
     if is_directed(config):
         found = ((0, 1, config.alpha), (2, 3, config.beta))
     elif has_heavy_copies(config):

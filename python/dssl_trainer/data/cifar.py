@@ -29,7 +29,10 @@ def download(folder):
         place.mkdir(parents=True, exist_ok=True)
         with tarfile.open(folder / CIFAR10.filename) as archive:
             for name in names:
-                with archive.extractfile(f"{CIFAR10.base_folder}/{name}") as source, replacing(place / name) as file:
+                source = archive.extractfile(f"{CIFAR10.base_folder}/{name}")
+                if source is None:
+                    raise LookupError(f"{name} is not a file there")
+                with source, replacing(place / name) as file:
                     shutil.copyfileobj(source, file)
     # no network, full disk, damaged archive
     except (OSError, RuntimeError, EOFError, zlib.error, tarfile.TarError, LookupError, TypeError) as error:

@@ -38,7 +38,7 @@ class Images:
     def crc(self, crc=0):
         """A checksum of all images and labels."""
         for tensor in (self.pixels, self.labels):
-            crc = zlib.crc32(tensor.contiguous().numpy(), crc)
+            crc = zlib.crc32(tensor.contiguous().numpy().data, crc)
         return crc
 
 
@@ -108,16 +108,20 @@ def from_members(config, splits, classes, source):
     strangers = {member.class_name for member in splits[1]} - set(classes)
     if strangers:
         raise TrainerError(f"data: test class {min(strangers)!r} has no training images in {source}")
-    parts, limits = [], (config.limit_train, config.limit_test)
-    for members, limit in zip(splits, limits, strict=True):
-        members = [members[i] for i in subset(len(members), limit)]
-        index = {name: label for label, name in enumerate(classes)}
-        labels = torch.tensor([index[m.class_name] for m in members])
-        if config.dataset == "imagenet":
-            parts.append(Files(members, labels, config.image_size, config.workers))
-        else:
-            parts.append(Images(decode(members), labels))
-    return Dataset(*parts, tuple(classes), source)
+    train, test = (
+        part_of(config, members, limit, classes)
+        for members, limit in zip(splits, (config.limit_train, config.limit_test), strict=True)
+    )
+    return Dataset(train, test, tuple(classes), source)
+
+
+def part_of(config, members, limit, classes):
+    members = [members[i] for i in subset(len(members), limit)]
+    index = {name: label for label, name in enumerate(classes)}
+    labels = torch.tensor([index[m.class_name] for m in members])
+    if config.dataset == "imagenet":
+        return Files(members, labels, config.image_size, config.workers)
+    return Images(decode(members), labels)
 
 
 def decode(members):

@@ -1,6 +1,7 @@
 """Data sets of Hugging Face's `datasets`, where that package is installed."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import TrainerError, one_line
 
@@ -12,7 +13,7 @@ TEST = ("test", "validation", "valid")
 class Row:
     """An image of a split; `open` gives Pillow's."""
 
-    split: object
+    split: Any
     index: int
     column: str
     class_name: str

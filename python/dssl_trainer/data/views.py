@@ -39,8 +39,9 @@ def standard_pair(config):
     """T of v and of v'; in the authors' harder BYOL an RA(2, 9) of the whole image goes before it."""
     pair = tuple(standard_view(config, side) for side in (0, 1))
     if config.heavy == BYOL_HARDER:
-        first = DirectedViews.byol_harder(config.image_size).standard.transforms[0]
-        return tuple(Compose((first, standard)) for standard in pair)
+        theirs = DirectedViews.byol_harder(config.image_size).standard
+        assert isinstance(theirs, Compose)
+        return tuple(Compose((theirs.transforms[0], standard)) for standard in pair)
     return pair
 
 

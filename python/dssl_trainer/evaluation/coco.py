@@ -101,7 +101,7 @@ def detections(split, number, output):
 def metrics(split, records):
     """{'AP': .., 'AP50', 'AP75' of boxes, the same with _mask}, percent; 0 where nothing was detected."""
     _, COCOeval, _ = pycocotools()
-    found = {}
+    found: dict[str, float] = {}
     for kind, ending in (("bbox", ""), ("segm", "_mask")):
         numbers = [0.0] * len(METRICS)
         if records:

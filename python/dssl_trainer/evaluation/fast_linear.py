@@ -40,10 +40,11 @@ def fast_linear(bank, bank_labels, queries, query_labels, classes):
     bank, queries = (bank - mean) / std, (queries - mean) / std
     order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0)).to(bank.device)
     held, kept = order.tensor_split([max(1, int(HELD_OUT * len(bank)))])
-    found, weight = {}, None
+    found: dict[float, float] = {}
+    weight = None
     for decay in bar(sorted(DECAYS, reverse=True), desc="L-BFGS", unit="fit", leave=False):
         weight = fit_lbfgs(bank[kept], bank_labels[kept], classes, decay, weight)  # from the stronger decay's solution
         found[decay] = (predict(weight, bank[held]) == bank_labels[held]).double().mean().item()
-    decay = max(found, key=found.get)  # of equals the strongest
+    decay = max(found, key=found.__getitem__)  # of equals the strongest
     weight = fit_lbfgs(bank, bank_labels, classes, decay)
     return 100 * (predict(weight, queries) == query_labels).double().mean().item(), decay

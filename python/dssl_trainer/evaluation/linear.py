@@ -147,13 +147,13 @@ def step(encoder, head, optimizer, batch, config, frozen):
 def test(encoder, head, images, config, protocol, curve):
     """Adds an epoch to the curve."""
     encoder.eval()
-    correct = []
+    hits = []
     for ids in torch.arange(len(images)).split(TEST_BATCH):
         pixels = centred(images, ids, config, protocol)
         with autocast(config):
             found = encoder(normalized(pixels, config)).float()
-        correct.append(head(found).argmax(1).cpu() == images.labels[ids])
-    correct = torch.cat(correct).double()
+        hits.append(head(found).argmax(1).cpu() == images.labels[ids])
+    correct = torch.cat(hits).double()
     curve.all.append(100 * correct.mean().item())
     curve.full_batches.append(100 * correct[: curve.counted].mean().item())
 

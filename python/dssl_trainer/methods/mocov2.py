@@ -28,6 +28,8 @@ from .result import Result
 
 
 class MoCoV2(nn.Module):
+    passes: torch.Tensor
+
     def __init__(self, encoder, projector, queue, temperature, pairs, directed, groups=1, ranks=None, seed=0):
         super().__init__()
         self.encoder, self.projector, self.queue = encoder, projector, queue

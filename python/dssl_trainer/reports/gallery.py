@@ -66,7 +66,8 @@ def lanes_of(views, name, image, seed, number):
     program = views.sample(image[None], seed=seed, sample_ids=[number])
     made, steps = augment(image[None], program)[:, 0], program.steps(0)
     parts = between_ends(steps)
-    lanes, boxes = [], []
+    lanes: list[list] = []
+    boxes = []
     for view, (light, heavy, colour) in enumerate(NAMES):
         standard, tail = parts[view]
         if standard and standard[0][0] == "ResizedCrop":
@@ -86,7 +87,7 @@ def lanes_of(views, name, image, seed, number):
 
 def between_ends(steps):
     """((steps of v, those from v to v^), (of v', from v' to v^')) of a program of DirectedViews."""
-    parts = [[]]
+    parts: list[list] = [[]]
     for step in steps:
         if step[0] in ("Emit", "Source"):
             parts.append([])
@@ -99,8 +100,8 @@ def between_ends(steps):
 def after(picture, step):
     """The picture, uint8 (3, H, W), after one step more."""
     name, values = step
-    size = [int(side) for side in values[4:6]] if name == "ResizedCrop" else picture.shape[1:]
-    return augment(picture[None], Program.from_steps([[step]], size))[0, 0]
+    height, width = map(int, values[4:6] if name == "ResizedCrop" else picture.shape[1:])
+    return augment(picture[None], Program.from_steps([[step]], (height, width)))[0, 0]
 
 
 # ---- the views of a run
@@ -126,7 +127,8 @@ def draw_run(images, config, path, source, rows=6):
 
 def captions(steps):
     """{view: the steps since the image or the view that it continues}, in words."""
-    words, found = [], {}
+    words: list[str] = []
+    found = {}
     for name, values in steps:
         if name == "Emit":
             found[int(values[0])] = "\n".join(words)
@@ -163,7 +165,7 @@ def draw_operations(place, out, op, op_set, seed):
 def operations(op_set, m, size, seed):
     """{name: step} of the set at magnitude m, as RandAugment draws them; of signed ones the larger value."""
     program = RandAugment(1, m, op_set).sample([size] * 1000, seed=seed)
-    found = {}
+    found: dict[str, tuple] = {}
     for name, values in (program.steps(index)[0] for index in range(1000)):
         if name not in found or (name != "Cutout" and values > found[name][1]):
             found[name] = (name, values)

@@ -1,6 +1,7 @@
 """A step of a program in words: name and values as one would say them."""
 
 import math
+from collections.abc import Callable
 
 FACTORS = ("Brightness", "Contrast", "Color", "Sharpness")
 
@@ -28,7 +29,7 @@ def jigsaw(*permutation):
     return f"{grid}x{grid}: {tiles}" if grid <= 4 else f"{grid}x{grid}"
 
 
-WORDS = {
+WORDS: dict[str, Callable[..., str]] = {
     **dict.fromkeys(FACTORS, lambda factor: f"x {factor:.2f}"),
     "Posterize": lambda bits: f"to {bits:g} bit{'s' * (bits != 1)}",
     "Solarize": lambda threshold: f"from {threshold:.4g}",

@@ -62,7 +62,7 @@ def headline(root, where):
 def rule(root, where):
     """The rule for success of docs/reproduction.md: means over seeds, SimSiam with RA(2,5) and then JigSaw(4)."""
     steps = [one for one in steps_of(*FIGURES["reproduction"][:2], root) if one.state == "finished"]
-    found = {}
+    found: dict[str, list] = {}
     for one in steps:
         found.setdefault(one.job.config.variant, []).append(results.result(one.kept))
     if found.keys() < {"baseline", "heavy", "dssl"}:
@@ -119,7 +119,7 @@ def photographs(root, where):
         with open(path, newline="") as file:
             heading, *rows = csv.reader(file)
         scale = path.stem.removeprefix("photographs-")
-        tables.append(f"Recipe of scale {scale}:\n\n" + pages.markdown(results.Table("", heading, rows)))
+        tables.append(f"Recipe of scale {scale}:\n\n" + pages.markdown(results.Table("", tuple(heading), rows)))
     return "\n\n".join(tables) or "Not measured yet."
 
 

@@ -73,7 +73,7 @@ def jobs(experiment, scale, seeds=(0,), globs=(), changes=None):
     if experiment not in EXPERIMENTS:
         raise TrainerError(f"unknown experiment {experiment!r}; there is {', '.join(EXPERIMENTS)}, table5")
     refuse(changes or {}, EXPERIMENTS[experiment])
-    found = {}
+    found: dict[str, Job] = {}
     for seed in seeds:
         for cell in EXPERIMENTS[experiment]:
             job = new_job(cell, scale, seed, changes or {})
@@ -142,7 +142,7 @@ def stem(recipe, config, preset):
 
 def kept_runs(place):
     """{key: Kept} of the run folders in `place`; of several alike the one that has come furthest."""
-    found = {}
+    found: dict[str, Kept] = {}
     for path in sorted(Path(place).glob("*/config.json")):
         kept = read(path.parent)
         if kept is not None and (kept.finished, kept.epoch) > rank(found.get(key(kept.config))):

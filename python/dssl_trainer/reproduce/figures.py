@@ -70,7 +70,7 @@ def look(job):
 
 def accuracy_over_delta(axis, steps):
     for name, colour in (("knn", COLORS["dssl"]), ("fast", COLORS["baseline"])):
-        groups = {}
+        groups: dict[float, list[float]] = {}
         for one in steps:
             groups.setdefault(one.job.config.delta, []).append(getattr(result(one.kept), name))
         deltas = sorted(groups)

@@ -62,7 +62,7 @@ def speeds(jobs, kept, measure):
     """(job -> FLOP per second, or None; a word about its source): of its own log, else the median of the recipe's
     logs, else of all, else of a probe."""
     own = {name: rate for name, run in kept.items() if (rate := logged_rate(run))}
-    recipes = {}
+    recipes: dict[tuple, list[float]] = {}
     for name, rate in own.items():
         recipes.setdefault((kept[name].config.method, kept[name].config.encoder), []).append(rate)
     if own:

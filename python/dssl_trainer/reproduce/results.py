@@ -54,7 +54,7 @@ def first_alarm(rows):
 
 def by_cell(steps):
     """{cell's label: [Step]}, one per seed."""
-    found = {}
+    found: dict[str, list] = {}
     for one in steps:
         found.setdefault(one.job.cell.label, []).append(one)
     return found
@@ -74,11 +74,10 @@ def tables(experiment, steps):
 
 
 def summary(experiment, steps):
-    heading = ("cell", "the paper", "kNN", "best kNN on test", "`fast`", "effective rank", "collapse alarm", "seeds")
     linear = any(one.linear is not None for one in finished(steps))
+    heading = ("cell", "the paper", "kNN", "best kNN on test", "`fast`", *(["linear"] if linear else []),
+               "effective rank", "collapse alarm", "seeds")  # fmt: skip
     rows = [cell_row(label, ours, linear) for label, ours in by_cell(steps).items()]
-    if linear:
-        heading = (*heading[:5], "linear", *heading[5:])
     return Table(ABOUT[experiment], heading, rows, summary_note(steps) + left_out(experiment))
 
 
@@ -154,9 +153,9 @@ def policies(steps):
     """{(recipe, heavy policy): {variant: {seed: Result}}} of plain cells (Eq. 6 and views as the recipe has them); the
     baseline, which has no heavy policy, stands with each."""
     plain = [one for one in steps if one.state == "finished" and not extra(one.job)]
-    heavies = dict.fromkeys((one.job.cell.recipe, one.job.config.heavy) for one in plain)
-    heavies = [pair for pair in heavies if any(is_of(one, pair) and not baseline(one) for one in plain)]
-    found = {pair: {} for pair in heavies}
+    named = dict.fromkeys((one.job.cell.recipe, one.job.config.heavy) for one in plain)
+    heavies = [pair for pair in named if any(is_of(one, pair) and not baseline(one) for one in plain)]
+    found: dict[tuple, dict] = {pair: {} for pair in heavies}
     for pair, group in found.items():
         for one in (one for one in plain if is_of(one, pair)):
             group.setdefault(one.job.config.variant, {})[one.job.config.seed] = result(one.kept)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from ..bar import bar
 from ..data import load
+from ..data.dataset import Dataset
 from ..errors import TrainerError
 from ..evaluation.protocols import evaluate_run
 from ..interruption import Interrupted
@@ -26,11 +27,12 @@ def run_all(steps, out, places, changes):
     """Runs what is not finished; {name: why} of runs that failed. places: {data set: path}. changes: of --set.
 
     A run whose lock another process holds is tried once more at the end. Raises Interrupted after Ctrl-C."""
-    failed, data = {}, {}
+    failed: dict[str, str] = {}
+    data: dict[tuple, Dataset] = {}
     pending = [one for one in steps if one.state != "finished"]
     with bar(total=len(steps), initial=len(steps) - len(pending), desc="runs", unit="run", position=1) as bar_of_runs:
         for _ in range(2):
-            busy = []
+            busy: list = []
             for number, one in enumerate(pending):
                 announce(one, pending[number:])
                 attempt(one, out, places, changes, data, failed, busy)
