@@ -62,8 +62,9 @@ class RecipeLoader(Loader):
         images, count = self.images.batch(ids), self.pool._processes
         shares = [[image.clone() for image in images[k::count]] for k in range(count)]
         views = [torch.cat(parts) for parts in zip(*self.pool.map(recipe_views, shares, chunksize=1))]
-        layout = memory_format(self.config)
-        return Batch([view.to(self.config.device, memory_format=layout) for view in views], None, ids)
+        where = {"device": self.config.device, "memory_format": memory_format(self.config), "non_blocking": True}
+        pinned = [view.pin_memory() if torch.cuda.is_available() else view for view in views]
+        return Batch([view.to(**where) for view in pinned], None, ids)
 
     def close(self):
         self.pool.terminate()

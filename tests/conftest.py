@@ -9,6 +9,8 @@ import torch
 
 # torch keeps traced backward passes on disk, and would call our ops by the schema of an earlier version.
 os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
+# torch looks for it at the first product on a GPU; deterministic runs need it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @pytest.fixture(scope="session", autouse=True)

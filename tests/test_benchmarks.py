@@ -51,7 +51,9 @@ def made_up(values, milliseconds, cache=64, **peers):
 def test_implementations_take_turns_and_their_rows_say_what_was_measured():
     case, bench = made_up({"dssl_ops": 1, "eager": 1, "lightly": 1}, {"dssl_ops": 2.0, "eager": 8.0, "lightly": 4.0})
     found = case.measure(bench, LIMITS, EFFORT)
-    assert bench.clock.turns == ["dssl_ops", "eager", "lightly"] * 5  # the first is not counted
+    names = ["dssl_ops", "eager", "lightly"]
+    assert bench.clock.turns[:6] == [name for name in names for _ in range(2)]  # these are not counted
+    assert bench.clock.turns[6:] == names * 4
     assert [row["impl"] for row in found] == ["dssl_ops", "eager", "lightly"]
     assert [row["median_ms"] for row in found] == ["2", "8", "4"]
     assert set(found[0]) == set(rows.COLUMNS)
@@ -92,9 +94,13 @@ def test_slow_implementations_get_fewer_rounds_but_not_too_few():
     assert [row["rounds"] for row in found] == ["10", "3"]
 
 
-@pytest.mark.parametrize("on_host", [False, True])
-def test_the_event_clock_waits_before_and_after(on_host):
-    """And keeps the GPU busy while the host queues the call, unless the host's work counts."""
+ONE_CALL = ["wait for all", "record 0", "call", "record 1", "wait for 1"]
+BUSY, BUSIER = (["keep busy for 6000000", "keep busy for 60000000"][:tries] for tries in (1, 2))
+
+
+@pytest.mark.parametrize("on_host, late, said_first", [(True, True, []), (False, False, BUSY), (False, True, BUSIER)])
+def test_the_event_clock_waits_before_and_after(on_host, late, said_first):
+    """And keeps the GPU busy while the host queues the call, longer where it was late, unless the host's work counts."""
     said = []
 
     class Event:
@@ -110,8 +116,11 @@ def test_the_event_clock_waits_before_and_after(on_host):
         def synchronize(self):
             said.append(f"wait for {self.number}")
 
+        def query(self):
+            return late
+
         def elapsed_time(self, end):
-            return 3.0 + end.number
+            return 3.0 + end.number - self.number
 
     class Cuda:
         @staticmethod
@@ -120,12 +129,13 @@ def test_the_event_clock_waits_before_and_after(on_host):
 
         @staticmethod
         def _sleep(cycles):
-            said.append("keep busy")
+            said.append(f"keep busy for {cycles}")
 
     Cuda.Event = Event
     assert machine.EventClock(Cuda)(lambda: said.append("call") or "result", on_host) == (4.0, "result")
-    busy = [] if on_host else ["keep busy"]
-    assert said == ["wait for all", *busy, "record 0", "call", "record 1", "wait for 1"]
+    assert [word for word in said if "busy" in word] == said_first
+    assert [word for word in said if "busy" not in word][:5] == ONE_CALL
+    assert said.count("call") == max(1, len(said_first))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

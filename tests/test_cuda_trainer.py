@@ -115,10 +115,14 @@ def test_workers_make_the_same_views():
 )
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_cuda_graph_trains_to_the_same_bits(method, variant, precision, tmp_path):
-    """Six epochs of three steps, three of them before the capture."""
+    """Six epochs of three steps, three of them before the capture; also where a thread makes views meanwhile, and where
+    a run that began without the graph goes on with it."""
     settings = dict(variant=variant, precision=precision, device=str(GPU), deterministic=True, epochs=6)
-    for name in ("plain", "graph"):
-        train(tiny(tmp_path / name, method, cuda_graph=name == "graph", **settings))
-    assert losses(tmp_path / "plain") == losses(tmp_path / "graph")
-    plain, graph = (weights(tmp_path / name) for name in ("plain", "graph"))
-    assert all(torch.equal(plain[name], graph[name]) for name in plain)
+    train(tiny(tmp_path / "plain", method, **settings))
+    train(tiny(tmp_path / "graph", method, cuda_graph=True, workers=2, **settings))
+    train(tiny(tmp_path / "later", method, max_steps=4, **settings))
+    train(tiny(tmp_path / "later", method, cuda_graph=True, on_nan="skip", **settings))
+    plain = weights(tmp_path / "plain")
+    for name in ("graph", "later"):
+        assert losses(tmp_path / "plain") == losses(tmp_path / name)
+        assert all(torch.equal(tensor, plain[key]) for key, tensor in weights(tmp_path / name).items())

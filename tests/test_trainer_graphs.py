@@ -41,7 +41,7 @@ class StandIn:
         self.replays += 1
         for p in self.parameters:
             p.grad = None
-        self.result.copy_(self.passes(self.held[:2], None))
+        self.result.copy_(self.passes(self.held[:2], self.held[2] if self.held[2:] else None))
         for memory, p in zip(self.memory, self.parameters):
             memory.copy_(p.grad)
             p.grad = torch.full_like(p.grad, torch.nan)  # a replay writes to its own memory, and to no .grad
@@ -53,11 +53,13 @@ def model():
     return nn.Linear(3, 2)
 
 
-def test_every_step_gives_the_gradients_of_its_own_views(model, monkeypatch):
+@pytest.mark.parametrize("softens", [False, True])
+def test_every_step_gives_the_gradients_of_its_own_views(model, softens, monkeypatch):
     parameters = list(model.parameters())
 
     def passes(views, severity):
-        loss = sum(model(view).square().mean() for view in views)
+        weight = 1 if severity is None else severity.mean()
+        loss = weight * sum(model(view).square().mean() for view in views)
         loss.backward()
         return loss.detach()
 
@@ -73,11 +75,11 @@ def test_every_step_gives_the_gradients_of_its_own_views(model, monkeypatch):
 
     graphed.capture = capture
     for step in range(6):
-        views = [torch.randn(4, 3) for _ in range(2)]
+        views, severity = [torch.randn(4, 3) for _ in range(2)], torch.rand(2, 4) if softens else None
         model.zero_grad()
-        want = passes(views, None).clone(), [p.grad.clone() for p in parameters]
+        want = passes(views, severity).clone(), [p.grad.clone() for p in parameters]
         model.zero_grad()
-        got = graphed(views, None)
+        got = graphed(views, severity)
         assert torch.equal(got, want[0])
         assert all(torch.equal(p.grad, gradient) for p, gradient in zip(parameters, want[1])), step
     assert cuda.replays == 6 - graphs.WARM_UP

@@ -48,6 +48,14 @@ def slopes(weight, bias, x, labels):
     return p.T @ x / len(x), p.mean(0)
 
 
+def test_a_run_of_a_cuda_graph_opens_without_a_gpu(run, tmp_path):
+    state = checkpoint.load(run / "checkpoint.pt")
+    checkpoint.save(
+        state | {"config": state["config"] | {"cuda_graph": True, "device": "cuda"}}, tmp_path / "checkpoint.pt"
+    )
+    assert open_run(tmp_path, "cpu").config.device == "cpu"
+
+
 # ---- the protocols' numbers
 
 

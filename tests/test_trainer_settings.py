@@ -65,6 +65,7 @@ def test_overrides_are_typed():
         (["--device", "cuda:x"], "device: "),
         (["--device", "cpu", "--cuda-graph"], "cuda_graph needs one process on a CUDA device; got cpu"),
         (["--cuda-graph", "--accumulate", "2"], "cuda_graph goes with neither method mocov2"),
+        (["--cuda-graph", "--compile"], "cuda_graph goes with neither method mocov2"),
         (["--data", ""], "data: expected a folder with the images, or 'drawn'"),
         (["--image-size", "24"], "data: train images are 32x32, but image_size is 24"),
     ],

@@ -12,6 +12,9 @@ from dssl_ops import RaggedImages
 from .distributed import launched, local_device
 from .errors import TrainerError
 
+# cuBLAS is deterministic with it, and torch looks for it at the process's first product, long before a run begins.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 def resolve(config):
     """The settings with 'auto' replaced by what this machine has."""
@@ -25,7 +28,8 @@ def resolve(config):
     except (RuntimeError, AssertionError) as error:
         raise TrainerError(f"device: cannot use {device!r}: {str(error).splitlines()[0]}") from None
     if config.cuda_graph and (launched() or torch.device(device).type != "cuda"):
-        raise TrainerError(f"cuda_graph needs one process on a CUDA device; got {'several' if launched() else device}")
+        came = "several processes" if launched() else device
+        raise TrainerError(f"cuda_graph needs one process on a CUDA device; got {came}")
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if fast_bf16(torch.device(device)) else "fp32"
@@ -48,7 +52,7 @@ def autocast(config):
 
 def to_device(images, config):
     """uint8 images, a tensor or a list, to where views are made of them; a GPU gets them as they are, a quarter of what
-    one float32 view would be, through page-locked memory, so that the copy runs beside the computation."""
+    one float32 view would be, through page-locked memory, so that the host need not wait for the copy."""
     if torch.device(config.device).type == "cpu":
         return images
     images = RaggedImages.from_list(images) if isinstance(images, list) else images
@@ -81,7 +85,6 @@ def deterministic(config):
     memory: Any = torch.utils.deterministic  # a module that torch makes in a way that no type checker sees
     before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False  # costs time, and nothing here reads it
     try:

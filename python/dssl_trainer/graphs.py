@@ -1,6 +1,8 @@
-"""Forward and backward of a step as one CUDA graph: the hundreds of kernels of a small network start with one call."""
+"""Forward and backward of a step as one CUDA graph: all their kernels start with one call."""
 
 import torch
+
+from .errors import TrainerError, one_line
 
 WARM_UP = 3  # steps: libraries make their workspaces, and layouts settle
 
@@ -39,11 +41,15 @@ class GraphedPasses:
     def capture(self, views, severity):
         """Other threads may go on, such as the one that makes views ahead."""
         self.held = [tensor.clone() for tensor in tensors(views, severity)]
-        self.graph, count = torch.cuda.CUDAGraph(), len(views)
-        with torch.cuda.graph(self.graph, stream=self.stream, capture_error_mode="thread_local"):
-            self.result = self.passes(self.held[:count], self.held[count] if self.held[count:] else None)
+        graph, count = torch.cuda.CUDAGraph(), len(views)
+        try:
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+                self.result = self.passes(self.held[:count], self.held[count] if self.held[count:] else None)
+        except RuntimeError as error:
+            raise TrainerError(f"cuda_graph: this step cannot be captured, leave it out: {one_line(error)}") from None
         self.gradients = [parameter.grad for parameter in self.parameters]
-        return self.graph
+        self.graph = graph
+        return graph
 
 
 def tensors(views, severity):

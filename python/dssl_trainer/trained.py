@@ -31,7 +31,8 @@ def open_run(place, device="auto", data=None):
     with checkpoint.reading(path):
         config = from_dict(state["config"], path)
         step = state["progress"]["step"]
-    config = resolve(dataclasses.replace(config, device=device, data=data or config.data, download=False))
+    elsewhere = {"device": device, "data": data or config.data, "download": False, "cuda_graph": False}
+    config = resolve(dataclasses.replace(config, **elsewhere))
     method = new_method(config)
     checkpoint.load_weights(method, state["model"], path)
     return Trained(config, method.encoder.eval().requires_grad_(False), path, step)

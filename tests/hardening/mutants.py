@@ -71,7 +71,9 @@ def caught_by(mutant, copy, environment):
         running = re.findall(r"(tests/\S+\.py)", done.stdout + done.stderr)
         return f"{(running or ['a test'])[-1]}: the process died of signal {-done.returncode}"
     if done.returncode and not failed:  # nothing was tested: that must not pass for a test that failed, or for none
-        raise SystemExit(f"mutants: pytest ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise SystemExit(
+            f"mutants: {mutant.check}: pytest ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}"
+        )
     return failed[0] if failed else None
 
 

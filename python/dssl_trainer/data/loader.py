@@ -65,7 +65,7 @@ class Loader:
         images = to_device(self.images.batch(ids), self.config)
         program = self.views.sample(images, seed=self.config.seed, epoch=epoch, sample_ids=ids)
         views = augment(images, program, table=self.views.normalize.table(3), memory_format=memory_format(self.config))
-        soft = severity(program).to(self.config.device) if self.config.variant == "soft" else None
+        soft = to_device(severity(program), self.config) if self.config.variant == "soft" else None
         return Batch(list(views), soft, ids)
 
     def close(self):

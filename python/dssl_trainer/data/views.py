@@ -71,7 +71,8 @@ def view_maker(config, normalized=True):
 
 
 def normalized(images, config):
-    """uint8 (B, 3, H, W) -> float32, the numbers that Normalize gives: what evaluation feeds the encoder."""
+    """uint8 (B, 3, H, W) -> float32, the numbers that Normalize gives but for their last bit: what evaluation feeds the
+    encoder."""
     how = normalize(config)
     mean, std = (torch.tensor(numbers, device=images.device).view(3, 1, 1) for numbers in (how.mean, how.std))
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=memory_format(config))

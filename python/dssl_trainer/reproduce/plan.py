@@ -83,7 +83,7 @@ def probe(config):
     """FLOP per second of three steps on random images; None for a full recipe where there is no GPU."""
     if config.scale == "full" and not torch.cuda.is_available():
         return None
-    config, side = resolve(dataclasses.replace(config, workers=0)), config.image_size
+    config, side = resolve(dataclasses.replace(config, workers=0, cuda_graph=False)), config.image_size
     pixels = torch.randint(0, 256, (config.batch_size, 3, side, side), dtype=torch.uint8)
     images = Images(pixels, torch.zeros(len(pixels), dtype=torch.int64))
     with threads(config.threads):
