@@ -22,7 +22,7 @@ OURS = "dssl_ops"
 FLOORS = ("copy", "torch")  # no peers: what ours cannot do without
 MARKED = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
 WAITING = """\
-lightly's NT-Xent and pytorch-metric-learning take about 3.5 ms from N = 16 to 512: their host's, for which the GPU waits.
+lightly's NT-Xent and pytorch-metric-learning take about 3.5 ms from N = 16 to 512: the GPU waits for their host.
 """
 NOT_MEASURED = "CUDA: not measured, for want of a GPU; [roofline.md](docs/roofline.md) counts what bounds the kernels."
 

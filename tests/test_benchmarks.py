@@ -100,7 +100,7 @@ BUSY, BUSIER = (["keep busy for 6000000", "keep busy for 60000000"][:tries] for 
 
 @pytest.mark.parametrize("on_host, late, said_first", [(True, True, []), (False, False, BUSY), (False, True, BUSIER)])
 def test_the_event_clock_waits_before_and_after(on_host, late, said_first):
-    """And keeps the GPU busy while the host queues the call, longer where it was late, unless the host's work counts."""
+    """And keeps the GPU busy while the host queues a call, longer where it was late, unless the host's work counts."""
     said = []
 
     class Event:

@@ -50,9 +50,8 @@ def slopes(weight, bias, x, labels):
 
 def test_a_run_of_a_cuda_graph_opens_without_a_gpu(run, tmp_path):
     state = checkpoint.load(run / "checkpoint.pt")
-    checkpoint.save(
-        state | {"config": state["config"] | {"cuda_graph": True, "device": "cuda"}}, tmp_path / "checkpoint.pt"
-    )
+    state["config"] |= {"cuda_graph": True, "device": "cuda"}
+    checkpoint.save(state, tmp_path / "checkpoint.pt")
     assert open_run(tmp_path, "cpu").config.device == "cpu"
 
 
