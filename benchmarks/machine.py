@@ -142,8 +142,10 @@ def _best(machine, call, rounds):
 
 
 def processor():
+    """Its name, which some machines give to all of theirs, and the vectors that torch uses on it."""
     with open("/proc/cpuinfo") as lines:
-        return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return f"{name} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def last_cache(default=32 * MEGABYTE):
