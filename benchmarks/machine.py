@@ -14,6 +14,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 MEGABYTE = 2**20
+LONG = 50  # milliseconds
 QUEUED_WITHIN = (6_000_000, 60_000_000)  # GPU cycles, some 3 ms; at the second try 30
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -126,15 +127,23 @@ class Machine(NamedTuple):
 
 
 def measure_limits(machine, rounds=5):
-    """The best of `rounds`: a copy of 256 MiB, a product of 2048 x 2048 (CUDA: 8192 x 8192) matrices."""
-    side = 8192 if machine.device == "cuda" else 2048
+    """The best of `rounds`: a copy of 256 MiB, products of square matrices."""
     source = torch.ones(64 * MEGABYTE, device=machine.device)
     target = torch.ones_like(source)
-    best = [_best(machine, lambda: target.copy_(source), rounds)]
-    for dtype in (torch.float32, torch.bfloat16):
+    copy = 2 * source.nbytes / _best(machine, lambda: target.copy_(source), rounds)
+    return Limits(copy, *(_product_rate(machine, dtype, rounds) for dtype in (torch.float32, torch.bfloat16)))
+
+
+def _product_rate(machine, dtype, rounds):
+    """Operations a millisecond at 2048 x 2048 (CUDA: 8192 x 8192), or at the first size that takes long: processors
+    without instructions for bfloat16 need minutes for the largest."""
+    largest = 8192 if machine.device == "cuda" else 2048
+    for side in (256, 512, 1024, largest):
         x, y = (torch.randn(side, side, device=machine.device).to(dtype) for _ in range(2))
-        best.append(_best(machine, functools.partial(torch.mm, x, y), rounds))
-    return Limits(2 * source.nbytes / best[0], 2 * side**3 / best[1], 2 * side**3 / best[2])
+        found = _best(machine, functools.partial(torch.mm, x, y), rounds)
+        if found > LONG:
+            break
+    return 2 * side**3 / found
 
 
 def _best(machine, call, rounds):
