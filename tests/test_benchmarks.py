@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import itertools
+import re
 import sys
 import types
 from functools import partial
@@ -223,3 +224,21 @@ def test_plots_are_of_these_rows(name):
     _, rows_of, _ = plots.PLOTS[name]
     with Image.open(plots.FOLDER / f"{name}.png") as image:
         assert image.text["Rows"] == plots.checksum(rows_of()), "run: python -m benchmarks report"
+
+
+def pinned():
+    """{package: version} of the extra `bench`."""
+    extra = re.search(r"^bench = \[(.*?)^\]", (machine.ROOT / "pyproject.toml").read_text(), re.M | re.S)[1]
+    return dict(re.findall(r'"([\w-]+)==([\w.]+)', extra))
+
+
+def test_peers_are_pinned_in_the_versions_that_were_measured():
+    """Those of GPUs aside, of which the extra names none."""
+    measured = {(row["impl"], row["version"]) for found in rows.read_all().values() for row in found
+                if row["device"] == "cpu"}  # fmt: skip
+    modules = [importlib.import_module(f"benchmarks.bench_{room}") for room in report.ROOMS]
+    cases = [case for module in modules for case in module.cases("cpu", full=True) if hasattr(case, "peers")]
+    packages = {name: peer.package for case in cases for name, peer in case.peers.items()}
+    others = {(name, version) for name, version in measured if packages.get(name, "torch") not in ("torch", "dssl_ops")}
+    assert {packages[name] for name, _ in others} > {"pillow", "lightly", "kornia"}
+    assert {version for name, version in others if pinned()[packages[name]] != version} == set()
