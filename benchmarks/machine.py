@@ -95,7 +95,7 @@ class Limits(NamedTuple):
     bfloat16: float
 
     def milliseconds(self, moved, operations, dtype):
-        rate = self.bfloat16 if dtype == "bfloat16" else self.float32
+        rate = max(self.float32, self.bfloat16) if dtype == "bfloat16" else self.float32  # it may be emulated
         return max(moved / self.copy, operations / rate)
 
 
