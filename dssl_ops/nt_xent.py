@@ -58,10 +58,10 @@ def nt_xent(
 
     Returns:
         float64 for float64 inputs, else float32. Memory is O(N D), forward and backward; there is no dense path, which
-        would save some launches where N is below a hundred or so (docs/benchmarks.md). The bits depend on the inputs and
-        the processor, not on the number of threads. N = 0 gives 0. Half types compute in float32; where the CPU has a dot product of
-        bfloat16, that takes bfloat16 rows as they are, and rounds in the backward pass each negative's share p of the
-        softmax by at most p / 512.
+        would save some launches where N is below a hundred or so (docs/benchmarks.md). The bits depend on the inputs
+        and the processor, not on the number of threads. N = 0 gives 0. Half types compute in float32; where the CPU has
+        a dot product of bfloat16, that takes bfloat16 rows as they are, and rounds in the backward pass each negative's
+        share p of the softmax by at most p / 512.
 
     Raises:
         TypeError, ValueError: for inputs, a temperature or a reduction that do not fit.
