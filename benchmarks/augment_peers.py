@@ -218,7 +218,7 @@ class Dali:
 
 
 class TritonAugment:
-    """triton-augment on CUDA: affine, crop, flip, jitter and grey in one kernel, no resize; not run by us yet."""
+    """triton-augment on CUDA: affine, crop, flip, jitter and grey in one kernel, no resize and no hue."""
 
     package, per_image, one_draw = "triton-augment", False, ()
 
