@@ -51,8 +51,8 @@ def autocast(config):
 
 
 def to_device(images, config):
-    """A tensor or a list of them, most of all uint8 images, to where views are made of them; a GPU gets them as they are,
-    a quarter of what one float32 view would be, through page-locked memory: the host need not wait for the copy."""
+    """A tensor or a list of them, most of all uint8 images, to where views are made; a GPU gets them as they are, a
+    quarter of what one float32 view would be, through page-locked memory: the host need not wait for the copy."""
     if torch.device(config.device).type == "cpu":
         return images
     images = RaggedImages.from_list(images) if isinstance(images, list) else images
