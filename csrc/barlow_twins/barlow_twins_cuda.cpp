@@ -19,6 +19,14 @@ int64_t matrix_size(int64_t rows, int64_t width) {
   return through_rows(rows, width) ? 2 * round_up(rows) * round_up(rows) : round_up(width) * round_up(width);
 }
 
+// Their padding is 0 as on the CPU: an output of an op has no entry that nobody wrote.
+Tensor new_matrices(const Tensor& like, int64_t rows, int64_t width, ScalarType dtype) {
+  const int64_t used = through_rows(rows, width) ? 2 * rows * rows : width * width, all = matrix_size(rows, width);
+  Tensor matrices = torch::stable::new_empty(like, {all}, dtype);
+  if (used < all) torch::stable::fill_(torch::stable::narrow(matrices, 0, used, all - used), 0);
+  return matrices;
+}
+
 void check_views(const Tensor& z_a, const Tensor& z_b) {
   check_cuda(z_a, "barlow_twins", "z_a");
   check_same_device(z_b, z_a, "barlow_twins", "z_b");
@@ -69,7 +77,7 @@ std::tuple<Tensor, Tensor, Tensor> barlow_twins_cuda(Tensor z_a, Tensor z_b, dou
   const DeviceGuard guard(z_a.get_device());
   Tensor features = torch::stable::new_empty(z_a, {5, z_a.size(1)}, ScalarType::Double);
   const Work work(z_a, z_b, eps, features.mutable_data_ptr<double>());
-  Tensor matrices = torch::stable::new_empty(z_a, {matrix_size(work.rows, work.width)}, work.wide);
+  Tensor matrices = new_matrices(z_a, work.rows, work.width, work.wide);
   if (through_rows(work.rows, work.width)) {
     multiply(work.x, transposed(work.x), work.matrix(matrices, 0));
     multiply(work.y, transposed(work.y), work.matrix(matrices, 1));
