@@ -42,6 +42,10 @@ FLAGS = (
     "-DTORCH_TARGET_VERSION=0x020a000000000000",  # a call newer than torch 2.10 fails here, at compile time
 )
 
+# Some compilers link their C++ library into ours. Streams in it, torch's headers have some, would then meet another copy
+# of it in torch: a number that they should print is lost, or the process crashes, as one on a GPU machine did.
+LINK_FLAGS = ("-Wl,--exclude-libs,ALL",) if sys.platform == "linux" else ()
+
 NAME = "_core"
 PACKAGE = Path(__file__).resolve().parent
 # An installed package carries the sources inside itself, a checkout beside itself.
@@ -114,7 +118,7 @@ def recipe() -> dict[str, str | None]:
 
     return {
         "sources": sources_hash(".cpp", ".h"),
-        "flags": " ".join(FLAGS),
+        "flags": " ".join((*FLAGS, *LINK_FLAGS)),
         "compiler": compiler_version(),
         "torch": torch.__version__,
         "python": EXTENSION_SUFFIXES[0],
@@ -206,6 +210,7 @@ def _compile(work: Path) -> ModuleType:
             translation_units(root, work),
             extra_cflags=list(FLAGS),
             extra_include_paths=[str(root)],
+            extra_ldflags=list(LINK_FLAGS),
             build_directory=str(work),
         )
 

@@ -73,7 +73,7 @@ def recipe() -> dict[str, str | None]:
     return {
         **_build.recipe(),
         "sources": _build.sources_hash("_cuda.cpp", ".h", ".cu", ".cuh"),
-        "flags": " ".join((*_build.FLAGS, *FLAGS)),
+        "flags": " ".join((*_build.FLAGS, *FLAGS, *_build.LINK_FLAGS)),
         "nvcc": nvcc_version(),
     }
 
@@ -172,7 +172,7 @@ def _compile(work: Path, name: str, architectures: list[str]) -> None:
                 extra_cflags=list(_build.FLAGS),
                 extra_cuda_cflags=[*FLAGS, *targets],
                 extra_include_paths=[str(_build.SOURCE_ROOT), *_further_headers(root)],
-                extra_ldflags=_runtime_library(work, root),
+                extra_ldflags=[*_build.LINK_FLAGS, *_runtime_library(work, root)],
                 build_directory=str(work),
                 with_cuda=True,
                 is_python_module=False,

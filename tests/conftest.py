@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from dssl_ops._library import native
+
 # torch keeps traced backward passes on disk, and would call our ops by the schema of an earlier version.
 os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
 # torch looks for it at the first product on a GPU; deterministic runs need it.
@@ -15,12 +17,14 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 @pytest.fixture(scope="session", autouse=True)
 def gpu_has_been_used():
-    """What torch itself may have to say at its first use of a GPU is no failure of the first test."""
+    """What torch itself may have to say at its first use of a GPU is no failure of the first test; and our kernels are
+    there for a test that calls torch.ops.dssl_ops itself."""
     if torch.cuda.is_available():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x = torch.ones(2, 2, device="cuda", requires_grad=True)
             (x @ x).sum().backward()
+            native(x.device)
 
 
 @pytest.fixture

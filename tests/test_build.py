@@ -19,6 +19,17 @@ TINY = """#include <Python.h>
 static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", nullptr, -1, nullptr};
 PyMODINIT_FUNC PyInit__core() { return PyModule_Create(&definition); }
 """
+PRINTS = """#include <Python.h>
+#include <sstream>
+static PyObject* text(PyObject*, PyObject*) {
+  std::ostringstream stream;
+  stream << 2.5 << ", " << 42;
+  return PyUnicode_FromString(stream.str().c_str());
+}
+static PyMethodDef methods[] = {{"text", text, METH_NOARGS, nullptr}, {}};
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", nullptr, -1, methods};
+PyMODINIT_FUNC PyInit__core() { return PyModule_Create(&definition); }
+"""
 
 # argv: directory with the sources, directory that stands for the package (a prebuilt binary would lie there)
 LOAD = """
@@ -244,12 +255,22 @@ def test_cmake_compiles_with_the_same_flags():
     flags = re.search(r"set\(FLAGS (.*?)\)", cmake, re.S)[1].split()
     standard = "-std=c++" + re.search(r"CMAKE_CXX_STANDARD (\d+)", cmake)[1]
     assert {*flags, standard} == set(_build.FLAGS)
+    assert re.findall(r"target_link_options\(dssl_ops PRIVATE (.*)\)", cmake) == [*_build.LINK_FLAGS]
 
 
 @needs_compiler
 def test_a_compiler_command_with_arguments_is_taken(house):
     binary, built = load(house, CXX=f"env A='b c' {shutil.which('c++')}")
     assert built and load(house, CXX=f"env A='b c' {shutil.which('c++')}") == (binary, False)
+
+
+@needs_compiler
+def test_numbers_in_errors_outlive_a_static_cpp_library(house):
+    """Beside torch's copy of the library such a stream printed nothing, or crashed (GCC 13, on a machine with a GPU)."""
+    (house / "csrc" / "core.cpp").write_text(PRINTS)
+    command = f"{shutil.which('c++')} -static-libstdc++"
+    code, out, err = finish(start(house, f"import torch\n{LOAD}\nprint(_build.load().text())", CXX=command))
+    assert code == 0 and out.splitlines()[-1] == "2.5, 42", (code, out, err)
 
 
 def test_info_reports_a_compiler_that_fails(house):

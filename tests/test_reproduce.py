@@ -7,6 +7,7 @@ import re
 
 import pytest
 from dssl_trainer import cli
+from dssl_trainer.errors import TrainerError
 from dssl_trainer.experiments import EXPERIMENTS
 from dssl_trainer.reproduce import lock, pages, plan, results
 from dssl_trainer.reproduce.cells import jobs, kept_runs, key
@@ -76,6 +77,15 @@ def test_what_a_variant_does_not_use_makes_no_difference(changes):
 def test_what_decides_the_steps_makes_another_run(changes):
     config = job_of("table2", SIMSIAM[2]).config
     assert key(config) != key(dataclasses.replace(config, **changes))
+
+
+def test_a_change_need_fit_the_wanted_cells_alone():
+    """MoCo v2 shuffles its batches on the host: it cannot be captured."""
+    found = jobs("table2", "small", globs=["simsiam-cifar10-*"], changes={"cuda_graph": "true"})
+    assert [job.config.cuda_graph for job in found] == [True] * 3
+    for globs in ([], ["mocov2-*"], ["mocov2-imagenet repro."]):
+        with pytest.raises(TrainerError, match="cuda_graph goes with neither method mocov2"):
+            jobs("table2", "small", globs=globs, changes={"cuda_graph": "true"})
 
 
 def test_byol_harder_makes_another_baseline():

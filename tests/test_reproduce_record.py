@@ -59,7 +59,9 @@ def tree(tmp_path, monkeypatch):
     (tmp_path / "tree" / "docs").mkdir(parents=True)
     (tmp_path / "tree" / "README.md").write_text("# Title\n\n<!-- runs: headline -->\nold\n<!-- end -->\n\nlast line\n")
     page = "<!-- runs: table2 *-cifar10-* -->\n<!-- end -->\n<!-- runs: fig4 -->\n<!-- end -->\n"
-    (tmp_path / "tree" / "docs" / "reproduction.md").write_text(page + "<!-- runs: runs -->\n<!-- end -->\n")
+    (tmp_path / "tree" / "docs" / "reproduction.md").write_text(
+        page + "<!-- runs: runs -->\n<!-- end -->\n<!-- runs: beside -->\n<!-- end -->\n"
+    )
     numbers = {"baseline": [32, 55], "heavy": [32, 31], "dssl": [32, 52]}
     for variant, (first, last) in numbers.items():
         job = job_of("table2", f"simsiam-cifar10-{variant}")
@@ -87,6 +89,7 @@ def test_collecting_fills_documents_and_figure(tree, capsys):
     assert "Reduced scale: resnet10_half, 10 epochs" in page and "(docs/plots/reproduction.png)" in page
     docs = (tree / "docs" / "reproduction.md").read_text(encoding="utf-8")
     assert "| simsiam-cifar10 | RA(2,5)+Jigsaw(4) | DSSL - w/ T-hat | 21.0 | 0.0 | 0 |" in docs
+    assert "| simsiam-cifar10 | RA(2,5)+Jigsaw(4) | collapse / -24.0 | collapse / +21.0 | +2.4 / -3.0 |" in docs
     assert "No run on record yet." in docs and "| simsiam-cifar10-heavy-seed0 | small | 10 |" in docs
     assert "3 finished runs" in capsys.readouterr().out
     assert collect(tree).keys() == files.keys()

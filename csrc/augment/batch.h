@@ -28,8 +28,7 @@ struct Batch {
   int64_t view_values() const { return channels * view.height * view.width; }
 };
 
-// The first values of a step as text. A stream would bring in locales, of which a process may hold two kinds where a
-// compiler links its C++ library statically: nobody has seen that do harm here, and nobody needs it.
+// The first values of a step as text.
 inline std::string listed(const Step& step) {
   std::string line;
   for (int64_t k = 0; k < std::min<int64_t>(step.count, 16); ++k) {

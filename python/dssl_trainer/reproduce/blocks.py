@@ -77,6 +77,33 @@ def rule(root, where):
     return pages.markdown(results.Table("", ("rule", "measured", "holds"), rows))
 
 
+def beside(root, where):
+    """Of every recipe and heavy policy on record what separates its variants, beside the same of the paper."""
+    rows = []
+    for experiment, globs in (("table2", ["*-cifar10-*"]), ("fig1", []), ("table3", ["*-cifar10-*"])):
+        steps = steps_of(experiment, globs, root)
+        for pair, group in results.policies(steps).items():
+            paper = {one.job.config.variant: one.job.cell.paper for one in steps if results.is_of(one, pair)}
+            rows.append((*pair, *(f"{gap(paper, a, b)} / {mean_gap(group, a, b)}" for a, b in PAIRS)))
+    heading = ("recipe", "heavy policy", *(f"{results.LABELS[a]} - {results.LABELS[b]}" for a, b in PAIRS))
+    return pages.markdown(results.Table("", heading, rows)) if rows else "No run on record yet."
+
+
+PAIRS = (("heavy", "baseline"), ("dssl", "heavy"), ("dssl", "baseline"))
+
+
+def gap(numbers, a, b):
+    """Points between two variants, or what the paper has in the place of a number."""
+    words = [numbers[name] for name in (a, b) if isinstance(numbers[name], str)]
+    return words[0] if words else f"{numbers[a] - numbers[b]:+.1f}"
+
+
+def mean_gap(group, a, b):
+    """Points of kNN over the seeds that both have."""
+    seeds = group.get(a, {}).keys() & group.get(b, {}).keys()
+    return f"{statistics.mean(group[a][seed].knn - group[b][seed].knn for seed in seeds):+.1f}" if seeds else "-"
+
+
 def yes(holds):
     return "yes" if holds else "no"
 
@@ -128,18 +155,19 @@ def plots(root, where):
     return "\n\n".join(filter(None, (picture(name, root, where) for name in list(FIGURES)[1:]))) or "None yet."
 
 
-BLOCKS = {"headline": headline, "rule": rule, "runs": runs, "full": full, "photographs": photographs, "plots": plots}
+BLOCKS = {block.__name__: block for block in (headline, rule, beside, runs, full, photographs, plots)}
 
 
 # ---- figures
 
 
 def drawing_of(name, root):
-    """(checksum of the curves, Figure or None where there is no run)."""
+    """(checksum of the curves, Figure or None where there are not two cells to compare)."""
     experiment, globs, title = FIGURES[name]
     steps = [one for one in steps_of(experiment, globs, root) if one.kept]
     curves = [(one.job.name, results.curve(one.kept.rows)) for one in steps]
-    drawing = figures.figure(experiment, steps, figures.caption(title, steps))
+    several = len(results.by_cell(steps)) > 1
+    drawing = figures.figure(experiment, steps, figures.caption(title, steps)) if several else None
     return f"{zlib.crc32(json.dumps(curves).encode()):08x}", drawing
 
 

@@ -76,8 +76,13 @@ def jobs(experiment, scale, seeds=(0,), globs=(), changes=None):
     found: dict[str, Job] = {}
     for seed in seeds:
         for cell in EXPERIMENTS[experiment]:
-            job = new_job(cell, scale, seed, changes or {})
-            found.setdefault(job.key, job)
+            try:
+                job = new_job(cell, scale, seed, changes or {})
+            except TrainerError:  # the changes do not go with this cell, which may not be wanted
+                if wanted(new_job(cell, scale, seed, {}), globs):
+                    raise
+            else:
+                found.setdefault(job.key, job)
     return selected(list(found.values()), globs, experiment)
 
 
@@ -100,7 +105,11 @@ def selected(found, globs, experiment):
         if not any(matches(job, glob) for job in found):
             names = dict.fromkeys(job.name.rpartition("-seed")[0] for job in found)
             raise TrainerError(f"--cells: no cell of {experiment} is called {glob!r}; there is {', '.join(names)}")
-    return [job for job in found if not globs or any(matches(job, glob) for glob in globs)]
+    return [job for job in found if wanted(job, globs)]
+
+
+def wanted(job, globs):
+    return not globs or any(matches(job, glob) for glob in globs)
 
 
 def matches(job, glob):

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from ..reports.curves import COLORS, PALETTE
 from .results import by_cell, curve, result
 
+CROWD = 6  # cells: more bands hide each other, and a longer legend hides the curves
 STYLES = {"baseline": "-.", "heavy": "--", "dssl": "-", "soft": ":"}
 
 
@@ -16,13 +17,15 @@ def figure(experiment, steps, caption):
     if not drawn:
         return None
     recipes = list(dict.fromkeys(one.job.cell.recipe for one in drawn))
-    delta = experiment == "fig5" and any(one.state == "finished" for one in drawn)
-    page = Figure(figsize=(6.2 * (len(recipes) + delta), 4.6), layout="constrained")
+    finished = [one for one in drawn if one.state == "finished"]
+    delta = experiment == "fig5" and len({one.job.config.delta for one in finished}) > 1
+    crowded = max(len(by_cell([one for one in drawn if one.job.cell.recipe == recipe])) for recipe in recipes) > CROWD
+    page = Figure(figsize=((6.2 + 1.8 * crowded) * len(recipes) + 6.2 * delta, 4.6), layout="constrained")
     axes = page.subplots(1, len(recipes) + delta, squeeze=False)[0]
     for axis, recipe in zip(axes, recipes):
         knn_over_epochs(axis, [one for one in drawn if one.job.cell.recipe == recipe], recipe)
     if delta:
-        accuracy_over_delta(axes[-1], [one for one in drawn if one.state == "finished"])
+        accuracy_over_delta(axes[-1], finished)
     page.suptitle(caption, fontsize=8)
     return page
 
@@ -38,7 +41,7 @@ def knn_over_epochs(axis, steps, title):
         values = [[one[epoch] for one in curves] for epoch in epochs]
         style = {"linestyle": STYLES[ours[0].job.config.variant], "color": colour[ours[0].job.cell.label]}
         axis.plot(epochs, [statistics.mean(v) for v in values], label=short(label, title), **style)
-        if len(ours) > 1 and len(colour) <= 6:  # more bands hide each other
+        if len(ours) > 1 and len(colour) <= CROWD:
             axis.fill_between(epochs, *([f(v) for v in values] for f in (min, max)), color=style["color"], alpha=0.2)
         alarms = [(row["epoch"], row["knn"]) for one in ours for row in one.kept.rows if row.get("alarm")]
         if alarms:
@@ -46,7 +49,8 @@ def knn_over_epochs(axis, steps, title):
     axis.set(xlabel="epoch", title=f"{title}: kNN on the test set, % (x: collapse alarm)")
     axis.title.set_fontsize(9)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=7)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)} if len(colour) > CROWD else {}
+    axis.legend(fontsize=7, **beside)
 
 
 def short(label, recipe):
@@ -91,5 +95,5 @@ def caption(about, steps):
         for name in ("scale", "epochs", "seed")
     )
     reduced = " (reduced: not the paper's setting)" if scale == "small" else ""
-    runs = f"scale {scale}{reduced}, {epochs} epochs, seed {seeds}"
-    return f"{about}\n{runs}; mean over seeds, bands from lowest to highest"
+    several = "\nmean over seeds, bands from lowest to highest" if "," in seeds else ""
+    return f"{about}\nscale {scale}{reduced}, {epochs} epochs, seed {seeds}{several}"

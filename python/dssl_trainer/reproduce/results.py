@@ -232,5 +232,6 @@ def circumstances(config):
 
 def data_note(steps):
     places = dict.fromkeys(one.kept.about for one in steps if one.kept)
-    precisions = dict.fromkeys(one.kept.config.precision for one in steps if one.kept)
+    configs = [one.kept.config for one in steps if one.kept]
+    precisions = dict.fromkeys(f"{config.precision} ({config.device})" for config in configs)
     return f"Data: {'; '.join(places)}. Precision: {', '.join(precisions)}." if places else ""
