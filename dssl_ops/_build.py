@@ -42,8 +42,8 @@ FLAGS = (
     "-DTORCH_TARGET_VERSION=0x020a000000000000",  # a call newer than torch 2.10 fails here, at compile time
 )
 
-# Some compilers link their C++ library into ours. Streams in it, torch's headers have some, would then meet another copy
-# of it in torch: a number that they should print is lost, or the process crashes, as one on a GPU machine did.
+# Some compilers link their C++ library into ours. Streams in it, of which torch's headers have some, would then meet
+# torch's copy: a number that they should print is lost, or the process crashes, as one on a GPU machine did.
 LINK_FLAGS = ("-Wl,--exclude-libs,ALL",) if sys.platform == "linux" else ()
 
 NAME = "_core"

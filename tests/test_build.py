@@ -266,7 +266,7 @@ def test_a_compiler_command_with_arguments_is_taken(house):
 
 @needs_compiler
 def test_numbers_in_errors_outlive_a_static_cpp_library(house):
-    """Beside torch's copy of the library such a stream printed nothing, or crashed (GCC 13, on a machine with a GPU)."""
+    """Beside torch's copy such a stream printed nothing, or crashed (GCC 13, on a machine with a GPU)."""
     (house / "csrc" / "core.cpp").write_text(PRINTS)
     command = f"{shutil.which('c++')} -static-libstdc++"
     code, out, err = finish(start(house, f"import torch\n{LOAD}\nprint(_build.load().text())", CXX=command))
