@@ -6,10 +6,10 @@ import json
 import re
 
 import pytest
-from dssl_trainer import cli
+from dssl_trainer import cli, lock
 from dssl_trainer.errors import TrainerError
 from dssl_trainer.experiments import EXPERIMENTS
-from dssl_trainer.reproduce import lock, pages, plan, results
+from dssl_trainer.reproduce import pages, plan, results
 from dssl_trainer.reproduce.cells import jobs, kept_runs, key
 from PIL import Image
 from reproduce_setup import job_of, write_run

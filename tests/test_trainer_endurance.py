@@ -1,5 +1,6 @@
 """Runs that are killed, that collapse, that drift, and every cell of method and variant from end to end."""
 
+import fcntl
 import math
 import os
 import random
@@ -15,6 +16,7 @@ from dssl_trainer.data import load
 from dssl_trainer.data.loader import Loader
 from dssl_trainer.errors import TrainerError
 from dssl_trainer.learner import Learner
+from dssl_trainer.lock import lock
 from dssl_trainer.train import train
 from trainer_setup import METHODS, VARIANTS, environment, losses, tiny, tiny_command, weights
 
@@ -31,6 +33,18 @@ def no_pictures(monkeypatch):
     """Half of such a short run is drawing; test_trainer_run.py looks at what is drawn."""
     for name in ("draw_run", "plot"):
         monkeypatch.setattr(f"dssl_trainer.run.{name}", lambda *_: None)
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path, no_pictures):
+    config = tiny(tmp_path, epochs=1)
+    with open(tmp_path / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as another process would: a lock belongs to an open file
+        with pytest.raises(TrainerError, match=r"^out: another process trains in .*; wait for it, or use another"):
+            train(config)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    train(config)
+    with lock(tmp_path) as mine:  # the train before has left it, and one inside does not wait for it
+        assert mine and train(config)["step"] == 3
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

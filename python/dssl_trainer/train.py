@@ -7,6 +7,7 @@ from .data import load
 from .device import deterministic, resolve, threads
 from .distributed import largest, place, process_group
 from .interruption import Interrupted, interruption
+from .lock import alone
 from .record import subtitle
 from .run import Run
 
@@ -16,7 +17,8 @@ def train(config, dataset=None, origin=None):
     processes than the first None.
 
     Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out. origin: see record.py.
-    Raises TrainerError for what the user can put right, Interrupted after Ctrl-C or SIGTERM."""
+    Raises TrainerError for what the user can put right, another process in config.out included; Interrupted after
+    Ctrl-C or SIGTERM."""
     config = resolve(config)
     with process_group(config) as ranks:
         run = Run(config, dataset or load(config), ranks, origin)
@@ -33,6 +35,8 @@ def train_side_by_side(runs):
         signals = stack.enter_context(interruption())
         for run in runs:
             stack.callback(run.loader.close)
+            if run.first:
+                stack.enter_context(alone(run.folder))
             run.begin()
         for number, run in enumerate(runs):
             run.bar = stack.enter_context(progress_bar(run, number))

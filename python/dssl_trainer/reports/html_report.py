@@ -27,7 +27,7 @@ tr + tr { border-top: 1px solid #e3e6ea } td.number { text-align: right; font-va
 svg, img { max-width: 100%; height: auto } footer { color: #5f6670; margin: 3em 0 }
 """
 CAUTION = {
-    "small": "Small scale, for two CPU cores: it cannot be compared with the paper's numbers.",
+    "small": "Small scale: it cannot be compared with the paper's numbers.",
     "toy": "Toy scale: it shows that everything runs and proves nothing.",
     "full": "The recipe's full scale, where no setting below says otherwise.",
 }

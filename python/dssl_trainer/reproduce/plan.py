@@ -14,9 +14,9 @@ from ..data.loader import Loader
 from ..device import resolve, threads
 from ..experiments import ABOUT
 from ..learner import Learner
+from ..lock import is_held
 from .cells import identity, kept_runs
 from .cost import bytes_text, cost, flop_text, images_seen
-from .lock import is_held
 
 
 class Step(NamedTuple):

@@ -13,11 +13,11 @@ from ..data.dataset import Dataset
 from ..errors import TrainerError
 from ..evaluation.protocols import evaluate_run
 from ..interruption import Interrupted
+from ..lock import lock
 from ..presets import GIVEN
 from ..reports.html_report import write_report
 from ..train import train
 from .cells import PROTOCOLS, kept_runs
-from .lock import lock
 from .plan import duration, folder_of
 
 AGAIN = "the same command again goes on: finished runs are skipped, this one resumes"
