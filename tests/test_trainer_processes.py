@@ -2,10 +2,13 @@
 
 import copy
 import dataclasses
+import fcntl
 import os
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,9 +18,10 @@ from dssl_trainer import log
 from dssl_trainer.data import load
 from dssl_trainer.data.loader import Loader
 from dssl_trainer.encoders import ENCODERS
+from dssl_trainer.errors import TrainerError
 from dssl_trainer.evaluation.collapse import with_data_statistics
 from dssl_trainer.learner import Learner
-from dssl_trainer.train import train
+from dssl_trainer.train import alone, train
 from test_distributed_losses import run_ranks
 from trainer_setup import METHODS, TINY, environment, tiny, tiny_command
 
@@ -44,12 +48,24 @@ def three_steps(method, ranks):
     return seen, learner.method.state_dict()
 
 
+def refusal(rank, folder):
+    """What a rank hears where another run trains in the folder."""
+    run = SimpleNamespace(first=rank == 0, folder=Path(folder), config=tiny("unused"), ranks=dist.group.WORLD)
+    try:
+        with alone(run):
+            return "none"
+    except TrainerError as error:
+        return str(error)
+
+
 def a_rank(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=timedelta(seconds=90)
     )
-    torch.save({method: three_steps(method, dist.group.WORLD) for method in METHODS}, f"{folder}/{rank}.pt")
+    found = {method: three_steps(method, dist.group.WORLD) for method in METHODS}
+    found |= {name: refusal(rank, f"{folder}/{name}") for name in ("taken", "free")}
+    torch.save(found, f"{folder}/{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -57,7 +73,10 @@ def a_rank(rank, folder):
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    assert run_ranks(a_rank, 2, str(folder)) == [0, 0]
+    (folder / "taken").mkdir()
+    with open(folder / "taken" / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert run_ranks(a_rank, 2, str(folder)) == [0, 0]
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
@@ -77,6 +96,11 @@ def test_two_ranks_equal_one_process(method, two_ranks):
             continue
         assert torch.equal(mine, theirs), name
         assert (mine - tensor).double().norm() <= 1e-8 * max(1, tensor.double().norm()), name
+
+
+def test_every_rank_hears_that_another_run_has_the_folder(two_ranks):
+    for rank in two_ranks:
+        assert rank["taken"].startswith("out: another process trains in ") and rank["free"] == "none"
 
 
 def test_views_do_not_depend_on_the_number_of_parts():

@@ -6,8 +6,9 @@ from .bar import bar
 from .data import load
 from .device import deterministic, resolve, threads
 from .distributed import largest, place, process_group
+from .errors import TrainerError
 from .interruption import Interrupted, interruption
-from .lock import alone
+from .lock import lock
 from .record import subtitle
 from .run import Run
 
@@ -16,9 +17,9 @@ def train(config, dataset=None, origin=None):
     """Trains to the last epoch or max_steps; returns the log's last evaluated row and `random_knn`, in other
     processes than the first None.
 
-    Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out. origin: see record.py.
-    Raises TrainerError for what the user can put right, another process in config.out included; Interrupted after
-    Ctrl-C or SIGTERM."""
+    Writes config.json, log.csv, checkpoint.pt, gallery.png and plot.png into config.out, and holds a lock on its
+    .lock. origin: see record.py. Raises TrainerError for what the user can put right, another process in config.out
+    included; Interrupted after Ctrl-C or SIGTERM."""
     config = resolve(config)
     with process_group(config) as ranks:
         run = Run(config, dataset or load(config), ranks, origin)
@@ -35,13 +36,22 @@ def train_side_by_side(runs):
         signals = stack.enter_context(interruption())
         for run in runs:
             stack.callback(run.loader.close)
-            if run.first:
-                stack.enter_context(alone(run.folder))
+            stack.enter_context(alone(run))
+        for run in runs:
             run.begin()
         for number, run in enumerate(runs):
             run.bar = stack.enter_context(progress_bar(run, number))
         take_turns(runs, signals)
         return [run.finish() if run.first else None for run in runs]
+
+
+@contextlib.contextmanager
+def alone(run):
+    """Its folder is this run's; TrainerError in every process where another trains there."""
+    with lock(run.folder) if run.first else contextlib.nullcontext(True) as mine:
+        if agreed(run, not mine):
+            raise TrainerError(f"out: another process trains in {run.folder}; wait for it, or use another --out")
+        yield
 
 
 def take_turns(runs, signals):

@@ -75,15 +75,25 @@ def jobs(experiment, scale, seeds=(0,), globs=(), changes=None):
     refuse(changes or {}, EXPERIMENTS[experiment])
     found: dict[str, Job] = {}
     for seed in seeds:
-        for cell in EXPERIMENTS[experiment]:
-            try:
-                job = new_job(cell, scale, seed, changes or {})
-            except TrainerError:  # the changes do not go with this cell, which may not be wanted
-                if wanted(new_job(cell, scale, seed, {}), globs):
-                    raise
-            else:
-                found.setdefault(job.key, job)
+        for cell in fitting(EXPERIMENTS[experiment], scale, globs, changes or {}):
+            job = new_job(cell, scale, seed, changes or {})
+            found.setdefault(job.key, job)
     return selected(list(found.values()), globs, experiment)
+
+
+def fitting(cells, scale, globs, changes):
+    """The cells without those that the changes do not go with: TrainerError where one of these is wanted, or where a
+    glob may mean it by a name that only the changes make."""
+    plain = [new_job(cell, scale, 0, {}) for cell in cells]
+    named = all(any(matches(job, glob) for job in plain) for glob in globs)
+    for job in plain:
+        try:
+            new_job(job.cell, scale, 0, changes)
+        except TrainerError:
+            if not named or wanted(job, globs):
+                raise
+        else:
+            yield job.cell
 
 
 def refuse(changes, cells):

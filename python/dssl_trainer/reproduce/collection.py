@@ -56,10 +56,10 @@ def copy(run, target):
 
 def anonymous(words, run):
     """Without the folders that lead to the data and to the run."""
-    for place in (Path(run.config.data), Path(run.config.out), run.folder):
-        for folder in (place.parent, place.parent.resolve()):
-            if folder not in (Path(), Path("/")):
-                words = words.replace(f"{folder}/", "")
+    places = [Path(run.config.data).parent, Path(run.config.out).parent, run.folder.parent]
+    folders = {str(folder) for place in places for folder in (place, place.resolve())} - {".", "/"}
+    for folder in sorted(folders, key=len, reverse=True):  # one may lie in the other
+        words = words.replace(f"{folder}/", "")
     return words
 
 

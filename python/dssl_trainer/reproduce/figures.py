@@ -1,5 +1,6 @@
 """Curves of an experiment: kNN over epochs (Fig. 1 right), and accuracy over delta (Fig. 5)."""
 
+import collections
 import statistics
 
 from matplotlib.figure import Figure
@@ -19,8 +20,8 @@ def figure(experiment, steps, caption):
     recipes = list(dict.fromkeys(one.job.cell.recipe for one in drawn))
     finished = [one for one in drawn if one.state == "finished"]
     delta = experiment == "fig5" and len({one.job.config.delta for one in finished}) > 1
-    crowded = max(len(by_cell([one for one in drawn if one.job.cell.recipe == recipe])) for recipe in recipes) > CROWD
-    page = Figure(figsize=((6.2 + 1.8 * crowded) * len(recipes) + 6.2 * delta, 4.6), layout="constrained")
+    width = 6.2 + 1.8 * crowded(drawn)
+    page = Figure(figsize=(width * len(recipes) + 6.2 * delta, 4.6), layout="constrained")
     axes = page.subplots(1, len(recipes) + delta, squeeze=False)[0]
     for axis, recipe in zip(axes, recipes):
         knn_over_epochs(axis, [one for one in drawn if one.job.cell.recipe == recipe], recipe)
@@ -28,6 +29,12 @@ def figure(experiment, steps, caption):
         accuracy_over_delta(axes[-1], finished)
     page.suptitle(caption, fontsize=8)
     return page
+
+
+def crowded(steps):
+    """Whether a recipe has more cells than one can tell apart."""
+    counts = collections.Counter(ours[0].job.cell.recipe for ours in by_cell(steps).values())
+    return max(counts.values(), default=0) > CROWD
 
 
 def knn_over_epochs(axis, steps, title):
@@ -95,5 +102,8 @@ def caption(about, steps):
         for name in ("scale", "epochs", "seed")
     )
     reduced = " (reduced: not the paper's setting)" if scale == "small" else ""
-    several = "\nmean over seeds, bands from lowest to highest" if "," in seeds else ""
+    counts = {len(ours) for ours in by_cell([one for one in steps if one.kept]).values()}
+    some = " (some cells: fewer)" if len(counts) > 1 else ""
+    bands = "" if crowded(steps) else ", bands from lowest to highest"
+    several = f"{some}\nmean over seeds{bands}" if counts - {1} else ""
     return f"{about}\nscale {scale}{reduced}, {epochs} epochs, seed {seeds}{several}"

@@ -122,9 +122,13 @@ def paper(cell):
 
 
 def spread(values):
-    if len(values) == 1:
-        return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+    mean = points(statistics.mean(values))
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+
+
+def points(value):
+    """With one decimal, and no sign before nothing."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 # ---- the rule's differences
