@@ -42,7 +42,7 @@ def test_leaves_gallery_plot_and_a_folder_per_variant(demo):
         assert str(folder / picture) in said
     for variant in ("baseline", "heavy", "dssl"):
         left = {path.name for path in (folder / variant).iterdir()}
-        assert left == {"config.json", "log.csv", "checkpoint.pt", "plot.png", "gallery.png"}
+        assert left == {"config.json", "log.csv", "checkpoint.pt", "plot.png", "gallery.png", ".lock"}
         assert f"{variant:8}: 100%" in shown  # its progress bar
 
 

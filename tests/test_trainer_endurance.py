@@ -1,13 +1,10 @@
 """Runs that are killed, that collapse, that drift, and every cell of method and variant from end to end."""
 
-import errno
-import fcntl
 import math
 import os
 import random
 import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +15,6 @@ from dssl_trainer.data import load
 from dssl_trainer.data.loader import Loader
 from dssl_trainer.errors import TrainerError
 from dssl_trainer.learner import Learner
-from dssl_trainer.lock import is_held, lock
 from dssl_trainer.train import train
 from trainer_setup import METHODS, VARIANTS, environment, losses, tiny, tiny_command, weights
 
@@ -35,53 +31,6 @@ def no_pictures(monkeypatch):
     """Half of such a short run is drawing; test_trainer_run.py looks at what is drawn."""
     for name in ("draw_run", "plot"):
         monkeypatch.setattr(f"dssl_trainer.run.{name}", lambda *_: None)
-
-
-def test_one_process_at_a_time_trains_in_a_folder(tmp_path, no_pictures):
-    config = tiny(tmp_path, epochs=1)
-    with open(tmp_path / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as another process would: a lock belongs to an open file
-        with pytest.raises(TrainerError, match=r"^out: another process trains in .*; wait for it, or use another"):
-            train(config)
-        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    train(config)
-    with lock(tmp_path) as mine:  # the train before has left it, and one inside does not wait for it
-        assert mine and train(config)["step"] == 3
-
-
-FORKS = """
-import os, sys
-from pathlib import Path
-from dssl_trainer.lock import lock
-
-folder, (reads, writes) = Path(sys.argv[1]), os.pipe()
-with lock(folder) as mine:
-    child = os.fork()
-    if child == 0:
-        with lock(folder) as also:
-            os.close(writes)
-            os.read(reads, 1)  # until the parent has let go and come back
-            os._exit(also)
-with lock(folder) as again:
-    os.close(writes)
-    print(mine, again, os.waitpid(child, 0)[1])
-"""
-
-
-def test_a_child_neither_has_nor_keeps_its_parents_lock(tmp_path):
-    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
-    assert done.stdout.split() == ["True", "True", "0"], done.stderr
-
-
-@pytest.mark.parametrize("number, goes_on", [(errno.ENOLCK, True), (errno.EACCES, False), (errno.EAGAIN, False)])
-def test_a_file_system_without_locks_is_no_other_process(number, goes_on, tmp_path, monkeypatch):
-    def flock(file, kind):
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr("fcntl.flock", flock)
-    with lock(tmp_path) as mine:
-        assert mine == goes_on and is_held(tmp_path) != goes_on
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -104,7 +53,12 @@ def test_every_method_and_variant_runs(method, variant, tmp_path, no_pictures):
 # ---- kill -9
 
 
-@pytest.mark.parametrize("method", METHODS)
+OTHERS = [pytest.mark.slow, pytest.mark.exhaustive]  # and tests/hardening/kills.py kills ten runs of each method
+
+
+@pytest.mark.parametrize(
+    "method", ["simsiam", "mocov2", *(pytest.param(name, marks=OTHERS) for name in ("byol", "simclr", "barlow"))]
+)
 def test_killed_run_goes_on_bit_for_bit(method, tmp_path, no_pictures):
     """kill -9 at a random step of another process; optimiser, slow network, queue and order go on as if nothing was."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"

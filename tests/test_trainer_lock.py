@@ -1,0 +1,60 @@
+"""The lock of a run's folder: one process at a time, whatever is forked, on file systems with locks and without."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+from dssl_trainer.errors import TrainerError
+from dssl_trainer.lock import is_held, lock
+from dssl_trainer.train import train
+from trainer_setup import environment, tiny
+
+
+def test_one_process_at_a_time_trains_in_a_folder(tmp_path):
+    config = tiny(tmp_path, epochs=1)
+    with open(tmp_path / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as another process would: a lock belongs to an open file
+        with pytest.raises(TrainerError, match=r"^out: another process trains in .*; wait for it, or use another"):
+            train(config)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    train(config)
+    with lock(tmp_path) as mine:  # the train before has left it, and one inside does not wait for it
+        assert mine and train(config)["step"] == 3
+
+
+FORKS = """
+import os, sys
+from pathlib import Path
+from dssl_trainer.lock import lock
+
+folder, (reads, writes) = Path(sys.argv[1]), os.pipe()
+with lock(folder) as mine:
+    child = os.fork()
+    if child == 0:
+        with lock(folder) as also:
+            os.close(writes)
+            os.read(reads, 1)  # until the parent has let go and come back
+            os._exit(also)
+with lock(folder) as again:
+    os.close(writes)
+    print(mine, again, os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_child_neither_has_nor_keeps_its_parents_lock(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.stdout.split() == ["True", "True", "0"], done.stderr
+
+
+@pytest.mark.parametrize("number, goes_on", [(errno.ENOLCK, True), (errno.EACCES, False), (errno.EAGAIN, False)])
+def test_a_file_system_without_locks_is_no_other_process(number, goes_on, tmp_path, monkeypatch):
+    def flock(file, kind):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with lock(tmp_path) as mine:
+        assert mine == goes_on and is_held(tmp_path) != goes_on
