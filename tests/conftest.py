@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dssl_ops._library import native
+from dssl_ops._library import backend, native
 
 # torch keeps traced backward passes on disk, and would call our ops by the schema of an earlier version.
 os.environ["TORCHINDUCTOR_AUTOGRAD_CACHE"] = "0"
@@ -30,7 +30,7 @@ def gpu_runs_our_kernels(request):
     """They are loaded for a test that calls torch.ops.dssl_ops itself; and one that fell back on the references would
     compare them with themselves."""
     if request.node.get_closest_marker("cuda") and torch.cuda.is_available():
-        assert native(torch.device("cuda"))
+        assert native(torch.device("cuda")), backend()
 
 
 @pytest.fixture

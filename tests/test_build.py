@@ -69,7 +69,7 @@ def start(house, script=LOAD, **environment):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 

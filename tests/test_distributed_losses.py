@@ -80,7 +80,7 @@ def run_ranks(target, world, *arguments):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(200)
     codes = [process.exitcode for process in processes]
     for process in processes:
         process.kill()

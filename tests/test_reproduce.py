@@ -83,9 +83,14 @@ def test_a_change_need_fit_the_wanted_cells_alone():
     """MoCo v2 shuffles its batches on the host: it cannot be captured."""
     found = jobs("table2", "small", globs=["simsiam-cifar10-*"], changes={"cuda_graph": "true"})
     assert [job.config.cuda_graph for job in found] == [True] * 3
-    for globs in ([], ["mocov2-*"], ["mocov2-imagenet repro."], ["simsiam-*", "*cuda*"]):
+    assert len(jobs("table2", "small", (0, 1), ["simsiam-cifar10-*-seed1"], {"cuda_graph": "true"})) == 3
+    for globs in ([], ["mocov2-*"], ["mocov2-imagenet repro."], ["simsiam-*", "*-lr-0.1*"]):
         with pytest.raises(TrainerError, match="cuda_graph goes with neither method mocov2"):
-            jobs("table2", "small", globs=globs, changes={"cuda_graph": "true"})
+            jobs("table2", "small", globs=globs, changes={"cuda_graph": "true", "lr": "0.1"})
+    with pytest.raises(TrainerError, match="no cell of table2 is called 'simsam"):
+        jobs("table2", "small", globs=["simsam*"], changes={"cuda_graph": "true"})
+    with pytest.raises(TrainerError, match="lr"):
+        jobs("table2", "small", globs=["simsam*"], changes={"lr": "abc"})
 
 
 def test_byol_harder_makes_another_baseline():

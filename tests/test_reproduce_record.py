@@ -4,10 +4,11 @@ import json
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dssl_trainer import cli
-from dssl_trainer.reproduce import blocks, collection
+from dssl_trainer.reproduce import blocks, collection, figures, plan
 from dssl_trainer.reproduce.cells import jobs, kept_runs
 from PIL import Image
 from reproduce_setup import job_of, write_run
@@ -108,6 +109,26 @@ def test_only_real_runs_of_the_scale_are_collected(tree):
     assert sorted(os.listdir(tree / "reproduction" / "small")) == [
         f"simsiam-cifar10-{variant}-seed0" for variant in ("baseline", "dssl", "heavy")
     ]
+
+
+def test_folders_of_the_machine_are_left_out():
+    config = SimpleNamespace(data="/tmp/data", out="/tmp/r/runs/one")
+    run = SimpleNamespace(config=config, folder=Path("/tmp/r/runs/one"))
+    words = '"out": "/tmp/r/runs/one", "data": "/tmp/data/train.zip", "other": "my/tmp/data"'
+    assert collection.anonymous(words, run) == '"out": "one", "data": "data/train.zip", "other": "my/tmp/data"'
+
+
+def test_captions_count_what_is_drawn(tmp_path):
+    """Seed 1 is finished for the baseline; of DSSL's it is begun, and left out of its line."""
+    for seed in (0, 1):
+        write_run(tmp_path, job_of("table2", "simsiam-cifar10-baseline", seed), [32, 40, 41, 42, 43, 55])
+        curve, done = ([32, 40, 41, 42, 43, 52], True) if seed == 0 else ([32, 40], False)
+        write_run(tmp_path, job_of("table2", "simsiam-cifar10-dssl", seed), curve, evaluated=done)
+    steps, _ = plan.plan(jobs("table2", "small", (0, 1), ["simsiam-cifar10-*"]), tmp_path, measure=False)
+    said = figures.caption("About", steps)
+    assert said.endswith("seed 0, 1 (some cells: fewer)\nmean over seeds, bands from lowest to highest")
+    axis = figures.figure("table2", steps, said).axes[0]
+    assert len(axis.collections) == 1, "one band, the baseline's"
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def refusal(rank, folder):
 def a_rank(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=timedelta(seconds=90)
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=timedelta(seconds=180)
     )
     found = {method: three_steps(method, dist.group.WORLD) for method in METHODS}
     found |= {name: refusal(rank, f"{folder}/{name}") for name in ("taken", "free")}
@@ -128,7 +128,7 @@ def test_torchrun_trains_and_one_process_goes_on(tmp_path):
     port = str(20000 + os.getpid() % 9999)
     torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1", "--master-port", port]
     command = [sys.executable, "-m", *torchrun, "-m", *tiny_command(tmp_path, "--max-steps", "3")[2:]]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=200)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=400)
     assert done.returncode == 0, done.stderr
     assert "2 processes" in done.stderr and done.stderr.count("the line to beat") == 1
     assert [row["step"] for row in log.read(tmp_path / "log.csv")] == [0, 1, 2, 3]

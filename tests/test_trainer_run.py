@@ -214,7 +214,7 @@ def test_sigterm_saves_and_tells_how_to_resume(tmp_path):
         while process.poll() is None and not stepping(tmp_path):
             time.sleep(0.1)
         process.send_signal(signal.SIGTERM)
-        error = process.communicate(timeout=60)[1]
+        error = process.communicate(timeout=120)[1]
     assert process.returncode == 128 + signal.SIGTERM
     assert "run the same command again to resume" in error.splitlines()[-1]
     step = checkpoint.load(tmp_path / "checkpoint.pt")["progress"]["step"]
@@ -227,7 +227,7 @@ def stepping(folder):
 
 def test_command_trains_and_equals_the_function(tmp_path, whole_run):
     """Another process gives the same bits."""
-    done = subprocess.run(tiny_command(tmp_path), capture_output=True, text=True, env=environment(), timeout=120)
+    done = subprocess.run(tiny_command(tmp_path), capture_output=True, text=True, env=environment(), timeout=240)
     assert done.returncode == 0, done.stderr
     assert "the line to beat" in done.stderr and "effective rank" in done.stderr
     assert losses(tmp_path) == losses(whole_run)

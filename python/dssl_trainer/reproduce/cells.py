@@ -73,27 +73,27 @@ def jobs(experiment, scale, seeds=(0,), globs=(), changes=None):
     if experiment not in EXPERIMENTS:
         raise TrainerError(f"unknown experiment {experiment!r}; there is {', '.join(EXPERIMENTS)}, table5")
     refuse(changes or {}, EXPERIMENTS[experiment])
+    plain = [new_job(cell, scale, seed, {}) for seed in seeds for cell in EXPERIMENTS[experiment]]
     found: dict[str, Job] = {}
-    for seed in seeds:
-        for cell in fitting(EXPERIMENTS[experiment], scale, globs, changes or {}):
-            job = new_job(cell, scale, seed, changes or {})
-            found.setdefault(job.key, job)
+    unfit = None
+    for job in plain:
+        try:
+            changed = new_job(job.cell, scale, job.config.seed, changes or {})
+        except TrainerError as error:  # the changes do not go with this cell, which may not be meant
+            if wanted(job, globs):
+                raise
+            unfit = error
+        else:
+            found.setdefault(changed.key, changed)
+    if unfit and (not found or means_a_change(globs, plain, found.values())):
+        raise unfit
     return selected(list(found.values()), globs, experiment)
 
 
-def fitting(cells, scale, globs, changes):
-    """The cells without those that the changes do not go with: TrainerError where one of these is wanted, or where a
-    glob may mean it by a name that only the changes make."""
-    plain = [new_job(cell, scale, 0, {}) for cell in cells]
-    named = all(any(matches(job, glob) for job in plain) for glob in globs)
-    for job in plain:
-        try:
-            new_job(job.cell, scale, 0, changes)
-        except TrainerError:
-            if not named or wanted(job, globs):
-                raise
-        else:
-            yield job.cell
+def means_a_change(globs, plain, changed):
+    """Whether a glob matches names alone that the changes make."""
+    news = [glob for glob in globs if not any(matches(job, glob) for job in plain)]
+    return any(matches(job, glob) for glob in news for job in changed)
 
 
 def refuse(changes, cells):

@@ -59,7 +59,7 @@ def anonymous(words, run):
     places = [Path(run.config.data).parent, Path(run.config.out).parent, run.folder.parent]
     folders = {str(folder) for place in places for folder in (place, place.resolve())} - {".", "/"}
     for folder in sorted(folders, key=len, reverse=True):  # one may lie in the other
-        words = words.replace(f"{folder}/", "")
+        words = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", "", words)
     return words
 
 

@@ -20,7 +20,7 @@ def figure(experiment, steps, caption):
     recipes = list(dict.fromkeys(one.job.cell.recipe for one in drawn))
     finished = [one for one in drawn if one.state == "finished"]
     delta = experiment == "fig5" and len({one.job.config.delta for one in finished}) > 1
-    width = 6.2 + 1.8 * crowded(drawn)
+    width = 6.2 + 1.8 * bool(crowded(drawn))
     page = Figure(figsize=(width * len(recipes) + 6.2 * delta, 4.6), layout="constrained")
     axes = page.subplots(1, len(recipes) + delta, squeeze=False)[0]
     for axis, recipe in zip(axes, recipes):
@@ -32,17 +32,21 @@ def figure(experiment, steps, caption):
 
 
 def crowded(steps):
-    """Whether a recipe has more cells than one can tell apart."""
+    """The recipes with more cells than one can tell apart."""
     counts = collections.Counter(ours[0].job.cell.recipe for ours in by_cell(steps).values())
-    return max(counts.values(), default=0) > CROWD
+    return {recipe for recipe, count in counts.items() if count > CROWD}
+
+
+def of_line(steps):
+    """The runs of a cell that its line is the mean of: an unfinished seed would cut it short."""
+    return [one for one in steps if one.state == "finished"] or steps
 
 
 def knn_over_epochs(axis, steps, title):
     """A line per cell: the mean over seeds, a band from the lowest to the highest."""
     colour = colours(steps)
     for label, ours in by_cell(steps).items():
-        # An unfinished seed would cut the line short.
-        ours = [one for one in ours if one.state == "finished"] or ours
+        ours = of_line(ours)
         curves = [dict(curve(one.kept.rows)) for one in ours]
         epochs = sorted(set.intersection(*map(set, curves)))
         values = [[one[epoch] for one in curves] for epoch in epochs]
@@ -102,8 +106,9 @@ def caption(about, steps):
         for name in ("scale", "epochs", "seed")
     )
     reduced = " (reduced: not the paper's setting)" if scale == "small" else ""
-    counts = {len(ours) for ours in by_cell([one for one in steps if one.kept]).values()}
-    some = " (some cells: fewer)" if len(counts) > 1 else ""
-    bands = "" if crowded(steps) else ", bands from lowest to highest"
-    several = f"{some}\nmean over seeds{bands}" if counts - {1} else ""
-    return f"{about}\nscale {scale}{reduced}, {epochs} epochs, seed {seeds}{several}"
+    lines = [of_line(ours) for ours in by_cell([one for one in steps if one.kept]).values()]
+    some = " (some cells: fewer)" if len({len(ours) for ours in lines}) > 1 else ""
+    several = [ours[0].job.cell.recipe for ours in lines if len(ours) > 1]
+    bands = ", bands from lowest to highest" if set(several) - crowded(steps) else ""
+    means = f"\nmean over seeds{bands}" if several else ""
+    return f"{about}\nscale {scale}{reduced}, {epochs} epochs, seed {seeds}{some}{means}"
