@@ -26,6 +26,11 @@ def real_images():
     return next((str(place) for place in PLACES if place and Path(place).is_dir()), "drawn")
 
 
+@pytest.fixture(scope="module")
+def images():
+    return load(tiny("unused", data=real_images()))
+
+
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Half of such a short run is drawing; test_trainer_run.py looks at what is drawn."""
@@ -35,8 +40,8 @@ def no_pictures(monkeypatch):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_and_variant_runs(method, variant, tmp_path, no_pictures):
-    result = train(tiny(tmp_path, method, variant=variant, data=real_images(), epochs=1))
+def test_every_method_and_variant_runs(method, variant, tmp_path, no_pictures, images):
+    result = train(tiny(tmp_path, method, variant=variant, data=real_images(), epochs=1), images)
     rows = log.read(tmp_path / "log.csv")
     assert [row["step"] for row in rows] == [0, 1, 2, 3] and 0 <= result["knn"] <= 100
     for row in rows[1:]:

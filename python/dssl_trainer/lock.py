@@ -7,7 +7,8 @@ import os
 import time
 from pathlib import Path
 
-held: set[Path] = set()  # by this process, which would else refuse itself: `dssl reproduce` holds a run's while it trains
+# Folders locked by this process, which would else refuse itself: `dssl reproduce` holds a run's while it trains.
+held: set[Path] = set()
 os.register_at_fork(after_in_child=held.clear)
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # of a file system that has none
 

@@ -1,6 +1,7 @@
 """Image files in folders and zips: finding and decoding them."""
 
 import io
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,11 @@ class Member:
     @property
     def key(self):
         """What it is called in any place: <class>/<file>."""
-        return f"{self.class_name}/{Path(self.path).name}"
+        return f"{self.class_name}/{self.name}"
+
+    @property
+    def name(self):
+        return self.path.rpartition("/")[2]
 
     def read(self):
         if self.archive:
@@ -49,20 +54,26 @@ def open_split(place, names):
     """Sorted members of the first of `names` that exists as a zip, in a zip or as a folder with images; else None."""
     for name in names:
         if place.is_file():
-            members = [m for m in zip_members(place) if Path(m.path).parts[-3:-2] == (name,)]
+            members = [m for m in zip_members(place) if parts_of(m.path)[-3:-2] == [name]]
         elif (path := place / f"{name}.zip").is_file():
             members = zip_members(path)
         else:
             members = [Member(str(f), f.parent.name) for f in (place / name).glob("*/*")]
-        members = [m for m in members if is_image(Path(m.path))]
+        members = [member for member in members if is_image(member)]
         if members:
-            return sorted(members, key=lambda m: (m.class_name, Path(m.path).name))
+            return sorted(members, key=lambda member: (member.class_name, member.name))
     return None
 
 
-def is_image(path):
+def is_image(member):
     """By its name; macOS puts ._x.jpg beside x.jpg, in zips under __MACOSX/."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
+    visible = not member.name.startswith(".") and "__MACOSX" not in parts_of(member.path)
+    return visible and os.path.splitext(member.name)[1].lower() in SUFFIXES
+
+
+def parts_of(path):
+    """As Path.parts, at a tenth of its price: a zip may have a million."""
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def zip_members(path):
@@ -70,8 +81,7 @@ def zip_members(path):
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise TrainerError(f"data: {path} is not a readable zip: {error}") from None
-    names = [Path(name) for name in archive.namelist()]
-    return [Member(str(name), name.parent.name, archive) for name in names if len(name.parts) >= 2]
+    return [Member(name, parts[-2], archive) for name in archive.namelist() if len(parts := parts_of(name)) > 1]
 
 
 def decode_one(member):
