@@ -6,13 +6,14 @@ import json
 import re
 
 import pytest
-from dssl_trainer import cli, lock
+from dssl_trainer import cli
 from dssl_trainer.errors import TrainerError
 from dssl_trainer.experiments import EXPERIMENTS
 from dssl_trainer.reproduce import pages, plan, results
 from dssl_trainer.reproduce.cells import jobs, kept_runs, key
 from PIL import Image
 from reproduce_setup import job_of, write_run
+from trainer_setup import held_by_another
 
 SIMSIAM = [f"simsiam-cifar10-{variant}" for variant in ("baseline", "heavy", "dssl")]
 
@@ -155,8 +156,7 @@ def test_plan_says_what_is_there_and_how_long_the_rest_takes(tmp_path, capsys):
     finished, interrupted, begun = (job_of("table2", name) for name in SIMSIAM)
     write_run(tmp_path, finished, [30, 40, 41, 42, 43, 44])  # 500 s
     write_run(tmp_path, interrupted, [30, 31, 32], evaluated=False)  # 4 of 10 epochs in 200 s
-    with lock.lock(tmp_path / begun.name) as mine:
-        assert mine
+    with held_by_another(tmp_path / begun.name):
         assert reproduce("table2", "--cells", "simsiam-cifar10-*", "--out", tmp_path, "--dry-run") == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[-1]: " ".join(line.split()[:-1]) for line in lines if "seed0" in line}

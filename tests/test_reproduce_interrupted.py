@@ -1,6 +1,5 @@
 """`dssl reproduce` that is stopped anywhere ends in the same table as one that is not."""
 
-import fcntl
 import random
 import shutil
 import signal
@@ -13,7 +12,7 @@ from dssl_trainer import cli
 from dssl_trainer.data.loader import Loader
 from dssl_trainer.reproduce import pages, plan, runner
 from dssl_trainer.reproduce.cells import jobs, read
-from trainer_setup import environment
+from trainer_setup import environment, held_by_another
 
 SETTINGS = ["limit_train=48", "limit_test=20", "batch_size=16", "epochs=2", "encoder=resnet10_eighth", "knn_k=5",
             "projector=32-32", "predictor=16", "precision=fp32", "device=cpu", "threads=1", "log_every=1",
@@ -141,9 +140,7 @@ def test_failing_cell_does_not_end_the_others(whole, tmp_path, capsys, monkeypat
 
 def test_what_another_process_runs_is_left_to_it(whole, tmp_path, capsys):
     copied(whole, tmp_path, 2)
-    (tmp_path / NAMES[0]).mkdir()
-    with open(tmp_path / NAMES[0] / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as another process would: a lock belongs to an open file
+    with held_by_another(tmp_path / NAMES[0]):
         assert cli.main(arguments(tmp_path)) == 0
     assert f"{NAMES[0]}: another process runs it" in capsys.readouterr().err
     assert [path.parent.name for path in sorted(tmp_path.glob("*/log.csv"))] == sorted(NAMES[1:])

@@ -111,11 +111,11 @@ def test_only_real_runs_of_the_scale_are_collected(tree):
     ]
 
 
-def test_folders_of_the_machine_are_left_out():
-    config = SimpleNamespace(data="/tmp/data", out="/tmp/r/runs/one")
-    run = SimpleNamespace(config=config, folder=Path("/tmp/r/runs/one"))
-    words = '"out": "/tmp/r/runs/one", "data": "/tmp/data/train.zip", "other": "my/tmp/data"'
-    assert collection.anonymous(words, run) == '"out": "one", "data": "data/train.zip", "other": "my/tmp/data"'
+def test_folders_of_the_machine_are_left_out(tmp_path):
+    folder, data = tmp_path / "r" / "runs" / "one", tmp_path / "data"
+    run = SimpleNamespace(config=SimpleNamespace(data=str(data), out=str(folder)), folder=folder)
+    words = f'"out": "{folder}", "data": "{data}/train.zip", "other": "my{data}"'
+    assert collection.anonymous(words, run) == f'"out": "one", "data": "data/train.zip", "other": "my{data}"'
 
 
 def test_captions_count_what_is_drawn(tmp_path):

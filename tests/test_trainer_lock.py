@@ -1,7 +1,6 @@
 """The lock of a run's folder: one process at a time, whatever is forked, on file systems with locks and without."""
 
 import errno
-import fcntl
 import os
 import subprocess
 import sys
@@ -10,13 +9,12 @@ import pytest
 from dssl_trainer.errors import TrainerError
 from dssl_trainer.lock import is_held, lock
 from dssl_trainer.train import train
-from trainer_setup import environment, tiny
+from trainer_setup import environment, held_by_another, tiny
 
 
 def test_one_process_at_a_time_trains_in_a_folder(tmp_path):
     config = tiny(tmp_path, epochs=1)
-    with open(tmp_path / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as another process would: a lock belongs to an open file
+    with held_by_another(tmp_path):
         with pytest.raises(TrainerError, match=r"^out: another process trains in .*; wait for it, or use another"):
             train(config)
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import fcntl
 import os
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from dssl_trainer.evaluation.collapse import with_data_statistics
 from dssl_trainer.learner import Learner
 from dssl_trainer.train import alone, train
 from test_distributed_losses import run_ranks
-from trainer_setup import METHODS, TINY, environment, tiny, tiny_command
+from trainer_setup import METHODS, TINY, environment, held_by_another, tiny, tiny_command
 
 pytestmark = needs_native
 
@@ -73,9 +72,7 @@ def a_rank(rank, folder):
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    (folder / "taken").mkdir()
-    with open(folder / "taken" / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with held_by_another(folder / "taken"):
         assert run_ranks(a_rank, 2, str(folder)) == [0, 0]
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 

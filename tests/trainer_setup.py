@@ -1,6 +1,8 @@
 """A run that takes a second, and ways to look at what it left."""
 
+import contextlib
 import dataclasses
+import fcntl
 import os
 import sys
 
@@ -22,6 +24,15 @@ def tiny(folder, method="simsiam", **changes):
     own = ("method", "projector_norm", "normalize", "temperature", "ema", "lambd", "bn_splits", "lr")
     recipe = {name: getattr(PRESETS[f"{method}-cifar10"]["small"], name) for name in own}
     return dataclasses.replace(TINY, **recipe | {"out": str(folder)} | changes)
+
+
+@contextlib.contextmanager
+def held_by_another(folder):
+    """The lock of a run's folder, as another process would hold it: it belongs to an open file."""
+    folder.mkdir(exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def losses(folder):

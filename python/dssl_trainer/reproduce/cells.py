@@ -6,6 +6,7 @@ copying them into one place. What a step does not depend on (paths, threads, dev
 
 import dataclasses
 import fnmatch
+import itertools
 import json
 import re
 from pathlib import Path
@@ -72,28 +73,31 @@ def jobs(experiment, scale, seeds=(0,), globs=(), changes=None):
     Raises TrainerError for unknown experiments, cells and settings."""
     if experiment not in EXPERIMENTS:
         raise TrainerError(f"unknown experiment {experiment!r}; there is {', '.join(EXPERIMENTS)}, table5")
-    refuse(changes or {}, EXPERIMENTS[experiment])
-    plain = [new_job(cell, scale, seed, {}) for seed in seeds for cell in EXPERIMENTS[experiment]]
+    changes = changes or {}
+    refuse(changes, EXPERIMENTS[experiment])
     found: dict[str, Job] = {}
-    unfit = None
-    for job in plain:
+    unfit = []  # cells that the changes do not go with: (Job without the changes, error)
+    for seed, cell in itertools.product(seeds, EXPERIMENTS[experiment]):
         try:
-            changed = new_job(job.cell, scale, job.config.seed, changes or {})
-        except TrainerError as error:  # the changes do not go with this cell, which may not be meant
-            if wanted(job, globs):
-                raise
-            unfit = error
-        else:
-            found.setdefault(changed.key, changed)
-    if unfit and (not found or means_a_change(globs, plain, found.values())):
-        raise unfit
+            job = new_job(cell, scale, seed, changes)
+            found.setdefault(job.key, job)
+        except TrainerError as error:
+            unfit.append((new_job(cell, scale, seed, {}), error))
+    if unfit:
+        refuse_meant(unfit, list(found.values()), scale, globs)
     return selected(list(found.values()), globs, experiment)
 
 
-def means_a_change(globs, plain, changed):
-    """Whether a glob matches names alone that the changes make."""
+def refuse_meant(unfit, found, scale, globs):
+    """Raises the error of an unfit cell that is wanted, or may be: where a glob matches names alone that the changes
+    make."""
+    for job, error in unfit:
+        if wanted(job, globs):
+            raise error
+    plain = [new_job(job.cell, scale, job.config.seed, {}) for job in found]
     news = [glob for glob in globs if not any(matches(job, glob) for job in plain)]
-    return any(matches(job, glob) for glob in news for job in changed)
+    if not found or any(matches(job, glob) for glob in news for job in found):
+        raise unfit[0][1]
 
 
 def refuse(changes, cells):

@@ -20,11 +20,12 @@ def figure(experiment, steps, caption):
     recipes = list(dict.fromkeys(one.job.cell.recipe for one in drawn))
     finished = [one for one in drawn if one.state == "finished"]
     delta = experiment == "fig5" and len({one.job.config.delta for one in finished}) > 1
-    width = 6.2 + 1.8 * bool(crowded(drawn))
+    crowd = crowded(drawn)
+    width = 6.2 + 1.8 * bool(crowd)
     page = Figure(figsize=(width * len(recipes) + 6.2 * delta, 4.6), layout="constrained")
     axes = page.subplots(1, len(recipes) + delta, squeeze=False)[0]
     for axis, recipe in zip(axes, recipes):
-        knn_over_epochs(axis, [one for one in drawn if one.job.cell.recipe == recipe], recipe)
+        knn_over_epochs(axis, [one for one in drawn if one.job.cell.recipe == recipe], recipe, recipe in crowd)
     if delta:
         accuracy_over_delta(axes[-1], finished)
     page.suptitle(caption, fontsize=8)
@@ -42,8 +43,8 @@ def of_line(steps):
     return [one for one in steps if one.state == "finished"] or steps
 
 
-def knn_over_epochs(axis, steps, title):
-    """A line per cell: the mean over seeds, a band from the lowest to the highest."""
+def knn_over_epochs(axis, steps, title, crowd):
+    """A line per cell: the mean over seeds, and but for a crowd of them a band from the lowest to the highest."""
     colour = colours(steps)
     for label, ours in by_cell(steps).items():
         ours = of_line(ours)
@@ -52,7 +53,7 @@ def knn_over_epochs(axis, steps, title):
         values = [[one[epoch] for one in curves] for epoch in epochs]
         style = {"linestyle": STYLES[ours[0].job.config.variant], "color": colour[ours[0].job.cell.label]}
         axis.plot(epochs, [statistics.mean(v) for v in values], label=short(label, title), **style)
-        if len(ours) > 1 and len(colour) <= CROWD:
+        if len(ours) > 1 and not crowd:
             axis.fill_between(epochs, *([f(v) for v in values] for f in (min, max)), color=style["color"], alpha=0.2)
         alarms = [(row["epoch"], row["knn"]) for one in ours for row in one.kept.rows if row.get("alarm")]
         if alarms:
@@ -60,7 +61,7 @@ def knn_over_epochs(axis, steps, title):
     axis.set(xlabel="epoch", title=f"{title}: kNN on the test set, % (x: collapse alarm)")
     axis.title.set_fontsize(9)
     axis.grid(alpha=0.3)
-    beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)} if len(colour) > CROWD else {}
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)} if crowd else {}
     axis.legend(fontsize=7, **beside)
 
 
