@@ -7,8 +7,11 @@ import re
 
 import pytest
 from dssl_trainer import cli
+from dssl_trainer.config import override
+from dssl_trainer.device import chosen
 from dssl_trainer.errors import TrainerError
 from dssl_trainer.experiments import EXPERIMENTS
+from dssl_trainer.presets import PRESETS
 from dssl_trainer.reproduce import pages, plan, results
 from dssl_trainer.reproduce.cells import jobs, kept_runs, key
 from PIL import Image
@@ -113,11 +116,17 @@ def test_trials_with_drawn_images_do_not_pass_for_the_runs(tmp_path, capsys):
     assert f"{job.name} was trained on other images" in capsys.readouterr().err
 
 
-def test_shortened_linear_evaluation_is_not_the_protocol(tmp_path):
+def test_shortened_or_earlier_linear_evaluation_is_not_the_runs(tmp_path):
     folder = write_run(tmp_path, job_of("table2", "simsiam-cifar10-dssl"), [30, 40, 41, 42, 43, 44])
-    result = {"protocol": "linear", "checkpoint": "checkpoint.pt", "classifier_epochs": 1, "own_epochs": 100}
-    for epochs, counts in ((1, False), (100, True)):
-        (folder / "evaluation-linear.json").write_text(json.dumps(result | {"classifier_epochs": epochs}))
+    result = {
+        "protocol": "linear",
+        "checkpoint": "checkpoint.pt",
+        "classifier_epochs": 100,
+        "own_epochs": 100,
+        "step": 3900,
+    }
+    for change, counts in (({"classifier_epochs": 1}, False), ({"step": 1560}, False), ({}, True)):
+        (folder / "evaluation-linear.json").write_text(json.dumps(result | change))
         [kept] = kept_runs(tmp_path).values()
         assert ("linear" in kept.evaluations) == counts
 
@@ -184,7 +193,26 @@ def test_full_scale_plan_prints_recipe_cost_and_expectation(tmp_path, capsys):
     )
     command = re.search(r"alone +dssl (train .*) --data PATH --out OUT/(\S+)", part)
     assert command[2] == "simsiam-cifar10-dssl-seed0" and "--variant dssl" in command[1]
-    assert sum("the paper: collapse" in one for one in parts) == 2
+    assert sum("the paper: collapse" in one for one in parts) == 2 and "precision fp32" in words
+
+
+def test_the_command_for_one_run_alone_has_the_changes_of_all(tmp_path, capsys):
+    words = ["--cells", "simsiam-cifar10-dssl*", "--set", "lr=0.1", "loss-scale=mean"]
+    assert reproduce("table2", "--scale", "full", "--dry-run", "--out", tmp_path, *words) == 0
+    alone = re.search(r"alone +dssl train (\S+) (.*) --data PATH --out OUT/(\S+)", capsys.readouterr().out)
+    [job] = jobs("table2", "full", globs=["simsiam-cifar10-dssl*"], changes={"lr": "0.1", "loss_scale": "mean"})
+    options = alone[2].removeprefix("--").split(" --")
+    typed = {name.replace("-", "_"): text for name, text in (one.split(" ", 1) for one in options)}
+    assert override(PRESETS[alone[1]][typed.pop("scale")], typed) == job.config and alone[3] == job.name
+
+
+def test_a_gpus_logs_say_nothing_of_this_machine(tmp_path):
+    """Nor the other way round: where there is a GPU, a CPU's."""
+    one, other = (job_of("table2", name) for name in SIMSIAM[:2])
+    elsewhere = {"cpu": "cuda", "cuda": "cpu"}[chosen("auto")]
+    write_run(tmp_path, one, [30, 40, 41, 42, 43, 44], device=elsewhere)
+    steps, source = plan.plan([one, other], tmp_path, measure=False)
+    assert [step.seconds for step in steps] == [0.0, None] and source.startswith("nothing")
 
 
 def test_every_table_has_a_full_scale_plan(capsys, tmp_path):
@@ -234,8 +262,17 @@ def test_report_stands_beside_the_paper(runs, capsys):
     assert cells_of(page, "byol-cifar10 w/ DSSL")[1:3] == ["94.7", "not run"]
     run = cells_of(page, "simsiam-cifar10-heavy-seed1")
     assert run[1:8] == ["small", "10", "1", "author16", "RA(2,5)+Jigsaw(4)", "all views heavy", "-"]
-    assert run[8:] == ["33.00", "35.0 (6)", "39.00", "70.5", "0.80", "epoch 4", "34.0", "0123456789"]
+    machine = f"bf16 on {chosen('auto')}, torch 2.11"
+    assert run[8:] == ["33.00", "35.0 (6)", "39.00", "70.5", "0.80", "epoch 4", "34.0", machine, "0123456789"]
+    assert "Trained on" not in page
     assert cells_of(page, "simsiam-cifar10-baseline-seed1")[8] == "not finished: epoch 4 of 10"
+
+
+def test_report_says_which_cells_another_kind_of_device_trained(runs, capsys):
+    write_run(runs, job_of("table2", "byol-cifar10-dssl"), [32, 40, 41, 42, 43, 44], device="cuda:1")
+    page, _ = report_of(runs, capsys)
+    others = "simsiam-cifar10 repro., simsiam-cifar10 w/ T-hat, simsiam-cifar10 w/ DSSL"
+    assert f"Trained on cuda:1: byol-cifar10 w/ DSSL; on {chosen('auto')}: {others}." in page
 
 
 def test_report_subtracts_seed_by_seed(runs, capsys):
@@ -271,6 +308,14 @@ def test_fig5_draws_accuracy_over_delta(tmp_path):
 def test_overtaking_is_to_stay_above_until_the_end(ours, since):
     epochs = (0, 2, 4, 6)
     assert results.overtakes(list(zip(epochs, ours)), [(epoch, 3) for epoch in epochs]) == since
+
+
+def test_harder_byol_is_not_paired_with_a_baseline_of_other_standard_views(tmp_path):
+    found = jobs("table3", "small", globs=["byol-imagenet*"])
+    for job in found:
+        write_run(tmp_path, job, [30] * 6)
+    steps, _ = plan.plan(found, tmp_path, measure=False)
+    assert {policy for _, policy in results.policies(steps)} == {"RA(8,16)"}
 
 
 def test_long_pair_tells_when_it_overtakes(tmp_path):

@@ -2,10 +2,14 @@
 repositories, the authors' released code, and the paper), not from the presets. Every cell of every table is one of
 these recipes with the variant and heavy policy that the table names."""
 
+from collections import Counter
+
 import pytest
+from dssl_trainer.data.views import view_maker
 from dssl_trainer.experiments import TABLE5
 from dssl_trainer.presets import PRESETS
 from dssl_trainer.reproduce.cells import jobs
+from dssl_trainer.variants import graph
 
 # What all recipes on a data set share. CIFAR-10: ResNet-18 with the CIFAR stem, 800 epochs; ImageNet: torchvision's
 # ResNet-50, 100 epochs; batch 512; T: crop, flip, jitter p 0.8, grey 0.2 (no blur on CIFAR-10; p 0.5 on ImageNet).
@@ -146,6 +150,49 @@ def test_fig_4():
         assert (job.config.variant, job.cell.paper) == (variant, number)
 
 
+STANDARD = {"ResizedCrop", "HorizontalFlip", "Brightness", "Contrast", "Color", "Hue", "Grayscale"}
+# What each of the four views starts from, with ^ where RA follows; then the terms (p of a view, z of a view).
+FIG4_VIEWS = {
+    "c": ["crop ^", "crop ^", "crop ^", "crop ^"], "d": ["crop", "crop ^", "crop", "crop ^"],
+    "g": ["crop", "crop", "crop ^", "crop ^"], "i": ["crop", "crop", "image ^", "image ^"],
+} | {letter: ["crop", "crop", "view 0 ^", "view 1 ^"] for letter in "efhj"}  # fmt: skip
+PAIR, HEAVY_PAIR, FORWARD, REVERSE = {(0, 1), (1, 0)}, {(2, 3), (3, 2)}, {(2, 0), (3, 1)}, {(0, 2), (1, 3)}
+FIG4_TERMS = {
+    "c": PAIR | HEAVY_PAIR, "d": PAIR | HEAVY_PAIR, "e": PAIR | HEAVY_PAIR | FORWARD | REVERSE,
+    "f": PAIR | HEAVY_PAIR | FORWARD, "g": PAIR | FORWARD, "h": PAIR | FORWARD | REVERSE, "i": PAIR | FORWARD,
+    "j": PAIR | FORWARD,
+}  # fmt: skip
+
+
+def starts(steps):
+    """[(start, names of its steps)] of the views of one image."""
+    found, start, names = {}, "image", []
+    for name, values in steps:
+        if name == "Source":
+            start, names = "image", []
+        elif name == "Emit":
+            view = int(values[0])
+            found[view], start, names = (start, names), f"view {view}", []
+        else:
+            if name == "ResizedCrop" and values[:4] != (0, 0, 32, 32):
+                start = "crop"
+            names.append(name)
+    return [found[view] for view in sorted(found)]
+
+
+@pytest.mark.parametrize("letter", FIG4)
+def test_fig_4_makes_the_views_and_terms_of_its_letter(letter):
+    [job] = jobs("fig4", "full", globs=[letter])
+    program = view_maker(job.config, normalized=False).sample([(32, 32)] * 64, seed=5)
+    for view, expected in enumerate(FIG4_VIEWS[letter]):
+        of_images = [starts(program.steps(image))[view] for image in range(64)]
+        start = Counter(start for start, _ in of_images).most_common(1)[0][0]
+        heavy = any(not set(names) <= STANDARD for _, names in of_images)
+        assert start + " ^" * heavy == expected, f"view {view}"
+    edges = {(i, j): weight for i, j, weight in graph(job.config).edges}
+    assert edges.keys() == FIG4_TERMS[letter] and set(edges.values()) == {0.5}
+
+
 def test_fig_5_keeps_the_sum_of_gamma_and_delta():
     found = jobs("fig5", "full")
     assert len(found) >= 5 and found[0].config.delta == 0 and found[-1].config.delta == 1
@@ -153,6 +200,10 @@ def test_fig_5_keeps_the_sum_of_gamma_and_delta():
         facts = FACTS["simsiam-cifar10"] | PAPER | {"heavy": "RA(2,5)"}
         facts |= {"delta": job.config.delta, "gamma": pytest.approx(1 - job.config.delta), "variant": "dssl"}
         assert {name: getattr(job.config, name) for name in facts} == facts
+        weights = dict.fromkeys(PAIR, 0.5) | dict.fromkeys(FORWARD, facts["gamma"].expected / 2)
+        weights |= dict.fromkeys(REVERSE, job.config.delta / 2)
+        edges = {(i, j): weight for i, j, weight in graph(job.config).edges}
+        assert edges == pytest.approx({pair: weight for pair, weight in weights.items() if weight})
 
 
 def test_table_5_starts_from_table_2():

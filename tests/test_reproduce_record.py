@@ -111,11 +111,23 @@ def test_only_real_runs_of_the_scale_are_collected(tree):
     ]
 
 
+def test_a_run_on_record_is_not_replaced_by_another_training_of_it(tree, capsys):
+    files = collect(tree)
+    job = job_of("table2", "simsiam-cifar10-dssl")
+    write_run(tree.parent / "more", job, [32, 40, 41, 42, 43, 60])
+    write_run(tree.parent / "more", job_of("table2", "byol-cifar10-dssl"), [32, 40, 41, 42, 43, 44])
+    assert cli.main(["reproduce", "collect", "--out", str(tree.parent / "more")]) == 2
+    assert "is another training of the run in" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == files
+
+
 def test_folders_of_the_machine_are_left_out(tmp_path):
-    folder, data = tmp_path / "r" / "runs" / "one", tmp_path / "data"
+    folder, data = tmp_path / "r" / "runs" / "one", tmp_path / "images"
     run = SimpleNamespace(config=SimpleNamespace(data=str(data), out=str(folder)), folder=folder)
-    words = f'"out": "{folder}", "data": "{data}/train.zip", "other": "my{data}"'
-    assert collection.anonymous(words, run) == f'"out": "one", "data": "data/train.zip", "other": "my{data}"'
+    words = f'"out": "{folder}", "data": "{data}/train.zip", "at": "{data}", "other": "my{data}"'
+    assert (
+        collection.anonymous(words, run) == f'"out": "one", "data": "data/train.zip", "at": "data", "other": "my{data}"'
+    )
 
 
 def test_captions_count_what_is_drawn(tmp_path):
@@ -145,7 +157,7 @@ def test_rule_is_applied_as_it_stands(heavy, alarm, holds, tmp_path):
                   alarm=alarm if variant == "heavy" else None)  # fmt: skip
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in blocks.rule(tmp_path, "").splitlines()]
     assert [row[-1] for row in table[2:]] == holds
-    assert table[2][1] == f"{52 - heavy:.1f} points" and table[4][1] == "-3.0 points"
+    assert (table[2][1], table[4][1]) == (f"{52 - heavy:.1f}", "-3.0")
 
 
 def test_record_has_small_files_alone_and_no_paths(tree):
@@ -154,7 +166,7 @@ def test_record_has_small_files_alone_and_no_paths(tree):
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["config.json", "evaluation-fast.json", "evaluation-knn.json", "log.csv"]
     settings = json.loads((folder / "config.json").read_text())["settings"]
-    assert (settings["data"], settings["out"]) == ("cifar10", "mine-dssl")
+    assert (settings["data"], settings["out"]) == ("data", "mine-dssl")
     assert not any(str(tree.parent) in path.read_text() or "/data/" in path.read_text() for path in folder.iterdir())
     assert len(os.listdir(folder.parent)) == 3
 

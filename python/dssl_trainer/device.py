@@ -18,9 +18,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 def resolve(config):
     """The settings with 'auto' replaced by what this machine has."""
-    device = config.device
-    if device == "auto":
-        device = ("cuda" if not launched() else local_device()) if torch.cuda.is_available() else "cpu"
+    device = chosen(config.device)
     if device.split(":")[0] not in ("cpu", "cuda"):
         raise TrainerError(f"device: expected auto, cpu or cuda; got {device!r}")
     try:
@@ -34,6 +32,13 @@ def resolve(config):
     if precision == "auto":
         precision = "bf16" if fast_bf16(torch.device(device)) else "fp32"
     return dataclasses.replace(config, device=device, precision=precision)
+
+
+def chosen(device):
+    """The device's name, 'auto' replaced by what this machine has."""
+    if device != "auto":
+        return device
+    return ("cuda" if not launched() else local_device()) if torch.cuda.is_available() else "cpu"
 
 
 def fast_bf16(device):

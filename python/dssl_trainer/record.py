@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import torch
 from . import log
 from .atomic import replacing
 from .config import Config, as_dict, from_dict
-from .data.views import heavy_policy, uses_policy
+from .data.views import op_sets, uses_policy
 from .errors import TrainerError
 
 
@@ -80,7 +79,7 @@ def read_record(place):
 
 def subtitle(config, about):
     """What a figure may never be without: scale, seed, epochs, op set, data (a line about them)."""
-    sets = sorted(set(re.findall(r"op_set='(\w+)'", repr(heavy_policy(config)))))
+    sets = op_sets(config)
     heavy = f"{config.heavy}{' of ' * bool(sets)}{' and '.join(sets)}" if uses_policy(config) else "none"
     steps = f", at most {config.max_steps} steps" if config.max_steps else ""
     run = f"{config.method}-{config.dataset}, scale {config.scale}, seed {config.seed}, {config.epochs} epochs"

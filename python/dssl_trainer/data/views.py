@@ -1,5 +1,7 @@
 """The views of an image, made by dssl_ops from a uint8 batch, in the order of variants.py."""
 
+import re
+
 import torch
 
 from dssl_ops.transforms import Compose, DirectedViews, MultiView, Normalize, RandomResizedCrop, StandardView, policy
@@ -28,6 +30,11 @@ def heavy_policy(config):
     if config.heavy == BYOL_HARDER:
         return DirectedViews.byol_harder(config.image_size).heavy
     return policy(config.heavy, None if config.op_set == "author16" else config.op_set)
+
+
+def op_sets(config):
+    """Names of the op lists that the policy draws from."""
+    return sorted(set(re.findall(r"op_set='(\w+)'", repr(heavy_policy(config)))))
 
 
 def uses_policy(config):

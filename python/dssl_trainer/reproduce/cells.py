@@ -20,8 +20,8 @@ from ..errors import TrainerError
 from ..experiments import EXPERIMENTS, Cell
 from ..presets import PRESETS
 
-PROTOCOLS = {"small": ("knn", "fast"), "full": ("knn", "fast", "linear")}
-EQ6 = {"alpha", "beta", "gamma", "delta"}
+MEASURED = {"small": ("knn", "fast"), "full": ("knn", "fast", "linear")}  # protocols, by scale
+EQ6 = ("alpha", "beta", "gamma", "delta")
 FIXED = {"data", "download", "out", "resume", "max_steps", "on_collapse", "seed", "variant"}  # not for --set
 
 
@@ -38,10 +38,12 @@ class Job(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the folder of a run holds beside weights: rows of log.csv, {protocol: evaluation-<protocol>.json}."""
+    """What the folder of a run holds beside weights: versions and a line about the data of config.json, rows of
+    log.csv, {protocol: evaluation-<protocol>.json} of the last row's step."""
 
     folder: Path
     config: Config
+    versions: dict
     about: str
     rows: list
     evaluations: dict
@@ -55,8 +57,7 @@ class Kept(NamedTuple):
         """Trained to the end, and its last checkpoint evaluated by every protocol of its scale."""
         if self.epoch < self.config.epochs or "knn" not in self.rows[-1]:
             return False
-        wanted = PROTOCOLS.get(self.config.scale, ("knn", "fast"))
-        return all(self.evaluations.get(name, {}).get("step") == self.rows[-1]["step"] for name in wanted)
+        return set(MEASURED.get(self.config.scale, ("knn", "fast"))) <= self.evaluations.keys()
 
     @property
     def is_drawn(self):
@@ -109,9 +110,8 @@ def refuse(changes, cells):
 
 
 def new_job(cell, scale, seed, changes):
-    preset = PRESETS[cell.recipe][scale]
-    config = dataclasses.replace(override(preset, changes | cell.settings), seed=seed)
-    return Job(cell, config, f"{stem(cell.recipe, config, preset)}-seed{seed}")
+    config = dataclasses.replace(override(PRESETS[cell.recipe][scale], changes | cell.settings), seed=seed)
+    return Job(cell, config, run_name(cell.recipe, config))
 
 
 def selected(found, globs, experiment):
@@ -149,15 +149,16 @@ def key(config):
     return json.dumps(identity(config), sort_keys=True)
 
 
-def stem(recipe, config, preset):
-    """A run's name without its seed: the recipe, the variant, and what differs from the recipe."""
-    usual = as_dict(preset)
+def run_name(recipe, config):
+    """The recipe, the variant, what differs from the recipe, and the seed."""
+    usual = as_dict(PRESETS[recipe][config.scale])
     parts = [recipe, config.variant]
     for name, value in identity(config).items():
         if value != usual[name] and name not in ("seed", "variant"):
             text = f"{value:g}" if isinstance(value, float) else show(value)
             parts.append(text if name == "heavy" else f"{name}-{text}")
-    return re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
+    stem = re.sub(r"[^a-z0-9.]+", "-", "-".join(parts).lower()).strip("-")
+    return f"{stem}-seed{config.seed}"
 
 
 # ---- what is there
@@ -168,12 +169,12 @@ def kept_runs(place):
     found: dict[str, Kept] = {}
     for path in sorted(Path(place).glob("*/config.json")):
         kept = read(path.parent)
-        if kept is not None and (kept.finished, kept.epoch) > rank(found.get(key(kept.config))):
+        if kept is not None and (kept.finished, kept.epoch) > progress(found.get(key(kept.config))):
             found[key(kept.config)] = kept
     return found
 
 
-def rank(kept):
+def progress(kept):
     return (kept.finished, kept.epoch) if kept else (False, -1.0)
 
 
@@ -182,7 +183,8 @@ def read(folder):
     try:
         record = json.loads((folder / "config.json").read_text())
         config = from_dict(record["settings"], folder / "config.json")
-        return Kept(folder, config, record["data"], rows_of(folder), evaluations(folder))
+        rows = rows_of(folder)
+        return Kept(folder, config, record["versions"], record["data"], rows, evaluations(folder, rows))
     except (OSError, ValueError, LookupError, TypeError, TrainerError):
         return None
 
@@ -196,11 +198,14 @@ def rows_of(folder):
     return [row for row in rows if {"epoch", "step", "seconds"} <= row.keys()]
 
 
-def evaluations(folder):
-    """{protocol: result}; one that a killed run left half-written is not there: they are replaced whole."""
+def evaluations(folder, rows):
+    """{protocol: result} of the last step; one that a killed run left half-written is not there: they are replaced
+    whole."""
     found = {}
+    step = rows[-1]["step"] if rows else None
     for path in sorted(folder.glob("evaluation-*.json")):
         result = json.loads(path.read_text())
-        if result.get("checkpoint") == "checkpoint.pt" and result.get("classifier_epochs") == result.get("own_epochs"):
+        shortened = result.get("classifier_epochs") != result.get("own_epochs")
+        if (result.get("checkpoint"), result.get("step")) == ("checkpoint.pt", step) and not shortened:
             found[result["protocol"]] = result
     return found

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from ..atomic import replacing
 from ..errors import TrainerError
-from ..presets import PRESETS
 from . import blocks
-from .cells import stem
+from .cells import run_name
 
 DOCUMENTS = ("README.md", "docs/reproduction.md")
 MARK = re.compile(r"(<!-- runs: ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -25,6 +24,8 @@ def collect(kept, scale, root=Path()):
         raise TrainerError(f"collect: expected to run in the source tree, where {DOCUMENTS[1]} is")
     record = root / "reproduction" / scale
     done = [run for run in kept.values() if run.finished and run.config.scale == scale and not run.is_drawn]
+    for run in done:
+        refuse_another(run, record / name_of(run))
     for run in done:
         copy(run, record / name_of(run))
     size = sum(path.stat().st_size for path in record.rglob("*") if path.is_file())
@@ -42,8 +43,14 @@ def collect(kept, scale, root=Path()):
 
 def name_of(run):
     """By our scheme, whatever the folder is called."""
-    recipe = f"{run.config.method}-{run.config.dataset}"
-    return f"{stem(recipe, run.config, PRESETS[recipe][run.config.scale])}-seed{run.config.seed}"
+    return run_name(f"{run.config.method}-{run.config.dataset}", run.config)
+
+
+def refuse_another(run, target):
+    """A run that is on record stays, also where another machine has trained the same one to other numbers."""
+    path = target / "log.csv"
+    if path.exists() and path.read_text() != (run.folder / "log.csv").read_text():
+        raise TrainerError(f"collect: {run.folder} is another training of the run in {target}, which it would replace")
 
 
 def copy(run, target):
@@ -55,8 +62,11 @@ def copy(run, target):
 
 
 def anonymous(words, run):
-    """Without the folders that lead to the data and to the run."""
-    places = [Path(run.config.data).parent, Path(run.config.out).parent, run.folder.parent]
+    """Without the folders that lead to the data and to the run; a path of the data becomes `data`, on every machine."""
+    data = Path(run.config.data)
+    for path in {str(place) for place in (data, data.resolve()) if len(place.parts) > 1}:
+        words = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", "data", words)
+    places = [data.parent, Path(run.config.out).parent, run.folder.parent]
     folders = {str(folder) for place in places for folder in (place, place.resolve())} - {".", "/"}
     for folder in sorted(folders, key=len, reverse=True):  # one may lie in the other
         words = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", "", words)

@@ -112,4 +112,6 @@ def caption(about, steps):
     several = [ours[0].job.cell.recipe for ours in lines if len(ours) > 1]
     bands = ", bands from lowest to highest" if set(several) - crowded(steps) else ""
     means = f"\nmean over seeds{bands}" if several else ""
-    return f"{about}\nscale {scale}{reduced}, {epochs} epochs, seed {seeds}{some}{means}"
+    devices = list(dict.fromkeys(config.device for config in configs))
+    mixed = f", trained on {' and '.join(devices)}" if len(devices) > 1 else ""
+    return f"{about}\nscale {scale}{reduced}, {epochs} epochs, seed {seeds}{some}{mixed}{means}"

@@ -11,7 +11,7 @@ import torch
 from ..config import show
 from ..data.dataset import Images
 from ..data.loader import Loader
-from ..device import resolve, threads
+from ..device import chosen, resolve, threads
 from ..experiments import ABOUT
 from ..learner import Learner
 from ..lock import is_held
@@ -60,8 +60,9 @@ def folder_of(job, kept, out):
 
 def speeds(jobs, kept, measure):
     """(job -> FLOP per second, or None; a word about its source): of its own log, else the median of the recipe's
-    logs, else of all, else of a probe."""
-    own = {name: rate for name, run in kept.items() if (rate := logged_rate(run))}
+    logs, else of all, else of a probe. Logs of other devices do not count: a GPU's says nothing of a CPU."""
+    here = {chosen(job.config.device) for job in jobs}
+    own = {name: rate for name, run in kept.items() if run.config.device in here and (rate := logged_rate(run))}
     recipes: dict[tuple, list[float]] = {}
     for name, rate in own.items():
         recipes.setdefault((kept[name].config.method, kept[name].config.encoder), []).append(rate)
@@ -131,12 +132,13 @@ def duration(seconds):
     return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
-def recipe(job):
-    """A run's complete recipe, cost and expected accuracy, and the command that runs it alone."""
+def recipe(job, changes):
+    """A run's complete recipe, cost and expected accuracy, and the command that runs it alone. changes: of --set."""
     price = cost(job.config)
     images = images_seen(job.config)
     encoder, everything = price.encoder_total(images), price.per_image * images
-    settings = ", ".join(f"{name} {show(value)}" for name, value in identity(job.config).items())
+    recipe = identity(job.config) | {"precision": job.config.precision}
+    settings = ", ".join(f"{name} {show(value)}" for name, value in recipe.items())
     expected = "the paper gives no number" if job.cell.paper is None else f"the paper: {job.cell.paper}"
     if isinstance(job.cell.paper, float):
         expected += " % top-1, linear evaluation"
@@ -147,13 +149,13 @@ def recipe(job):
         f"  memory    {bytes_text(price.bytes)} in float32 over all devices: weights, gradients, momentum, and what a "
         f"batch of {job.config.batch_size // job.config.accumulate} keeps for the backward pass",
         *textwrap.wrap(f"settings  {settings}", 116, initial_indent="  ", subsequent_indent=" " * 12),
-        f"  alone     {command(job)}",
+        f"  alone     {command(job, changes)}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def command(job):
-    settings = {"seed": str(job.config.seed), **job.cell.settings}
+def command(job, changes):
+    settings = {"seed": str(job.config.seed), **job.cell.settings, **changes}
     options = " ".join(f"--{name.replace('_', '-')} {quoted(text)}" for name, text in settings.items())
     return f"dssl train {job.cell.recipe} --scale {job.config.scale} {options} --data PATH --out OUT/{job.name}"
 

@@ -3,10 +3,13 @@
 import statistics
 from typing import NamedTuple
 
-from ..data.views import heavy_policy
+from ..config import BYOL_HARDER
+from ..data.views import op_sets
 from ..experiments import ABOUT, LEFT_OUT
 from ..variants import LABELS
+from .cells import EQ6
 
+PAIRS = (("dssl", "heavy"), ("baseline", "heavy"), ("dssl", "baseline"))
 READINGS = {"hh": "all views heavy", "all": "Eq. 6, all ones", "sh": "pairs of standard and heavy"}
 
 
@@ -35,12 +38,12 @@ class Result(NamedTuple):
 
 
 def result(kept):
-    measured = [row for row in kept.rows if "knn" in row]
-    best = max(measured[1:], key=lambda row: row["knn"])
-    last, found = measured[-1], kept.evaluations
+    rows = [row for row in kept.rows if "knn" in row]
+    best = max(rows[1:], key=lambda row: row["knn"])
+    last, found = rows[-1], kept.evaluations
     return Result(
         found["knn"]["top1"], found["fast"]["top1"], found.get("linear", {}).get("top1"), (best["knn"], best["epoch"]),
-        last["rankme"], last["std"], measured[0]["knn"], first_alarm(kept.rows), curve(kept.rows),
+        last["rankme"], last["std"], rows[0]["knn"], first_alarm(kept.rows), curve(kept.rows),
     )  # fmt: skip
 
 
@@ -60,7 +63,7 @@ def by_cell(steps):
     return found
 
 
-def finished(steps):
+def measured(steps):
     return [result(one.kept) for one in steps if one.state == "finished"]
 
 
@@ -74,7 +77,7 @@ def tables(experiment, steps):
 
 
 def summary(experiment, steps):
-    linear = any(one.linear is not None for one in finished(steps))
+    linear = any(one.linear is not None for one in measured(steps))
     heading = ("cell", "the paper", "kNN", "best kNN on test", "`fast`", *(["linear"] if linear else []),
                "effective rank", "collapse alarm", "seeds")  # fmt: skip
     rows = [cell_row(label, ours, linear) for label, ours in by_cell(steps).items()]
@@ -84,11 +87,20 @@ def summary(experiment, steps):
 def summary_note(steps):
     kinds = dict.fromkeys(one.kept.evaluations[name]["about"] for name in ("knn", "fast") for one in steps
                           if one.state == "finished")  # fmt: skip
-    measured = f"Top-1 in percent on all test images, last epoch: {'; '.join(kinds)}. " if kinds else ""
+    numbers = f"Top-1 in percent on all test images, last epoch: {'; '.join(kinds)}. " if kinds else ""
     return (
-        f"{measured}Mean and standard deviation over seeds. Best on test: the highest of the run's evaluations, chosen "
-        "on the test set as the authors do. The paper: linear evaluation at full scale."
+        f"{numbers}Mean and standard deviation over seeds. Best on test: the highest of the run's evaluations, chosen "
+        "on the test set as the authors do. The paper: linear evaluation at full scale." + trained_on(steps)
     )
+
+
+def trained_on(steps):
+    """Which cells are from which kind of device, where not all are from one."""
+    places: dict[str, dict] = {}
+    for one in (one for one in steps if one.state == "finished"):
+        places.setdefault(one.kept.config.device, {})[one.job.cell.label] = None
+    told = "; ".join(f"on {device}: {', '.join(labels)}" for device, labels in places.items())
+    return f" Trained {told}." if len(places) > 1 else ""
 
 
 def left_out(experiment):
@@ -97,7 +109,7 @@ def left_out(experiment):
 
 
 def cell_row(label, steps, linear):
-    done, cell = finished(steps), steps[0].job.cell
+    done, cell = measured(steps), steps[0].job.cell
     name = f"{label}: {cell.note}" if cell.note else label
     if not done:
         return (name, paper(cell), not_run(steps), *[""] * (5 + linear))
@@ -138,19 +150,22 @@ def differences(steps):
     """DSSL, T-hat and baseline against each other, seed by seed, per recipe and heavy policy; None without any."""
     rows = []
     for (recipe, heavy), group in policies(steps).items():
-        for a, b in (("dssl", "heavy"), ("baseline", "heavy"), ("dssl", "baseline"), ("soft", "dssl")):
-            seeds = sorted(group.get(a, {}).keys() & group.get(b, {}).keys())
-            if seeds:
-                rows.append((recipe, heavy, f"{LABELS[a]} - {LABELS[b]}", *gaps(group[a], group[b], seeds)))
+        for a, b in (*PAIRS, ("soft", "dssl")):
+            if seeds := seeds_of_both(group, a, b):
+                texts = [spread(gaps(group, a, b, name)) for name in ("knn", "fast")]
+                rows.append((recipe, heavy, f"{LABELS[a]} - {LABELS[b]}", *texts, ", ".join(map(str, seeds))))
     heading = ("recipe", "heavy policy", "difference", "kNN", "`fast`", "seeds")
     note = "Points of percent, last epoch, the two runs of a seed subtracted; mean and standard deviation over seeds."
     return Table("Differences", heading, rows, note) if rows else None
 
 
-def gaps(a, b, seeds):
-    for name in ("knn", "fast"):
-        yield spread([getattr(a[seed], name) - getattr(b[seed], name) for seed in seeds])
-    yield ", ".join(map(str, seeds))
+def seeds_of_both(group, a, b):
+    return sorted(group.get(a, {}).keys() & group.get(b, {}).keys())
+
+
+def gaps(group, a, b, name):
+    """Points between two variants, seed by seed."""
+    return [getattr(group[a][s], name) - getattr(group[b][s], name) for s in seeds_of_both(group, a, b)]
 
 
 def policies(steps):
@@ -175,7 +190,8 @@ def is_of(one, pair):
 
 
 def extra(job):
-    return set(job.cell.settings) - {"variant", "heavy", "epochs"}
+    """Whether more than variant and policy tell it from the recipe; byol_harder alters the standard views, too."""
+    return job.config.heavy == BYOL_HARDER or set(job.cell.settings) - {"variant", "heavy", "epochs"}
 
 
 def overtaking(steps):
@@ -183,7 +199,7 @@ def overtaking(steps):
     rows = []
     for (recipe, heavy), group in policies([one for one in steps if one.job.config.epochs > 10]).items():
         ours, theirs = group.get("dssl", {}), group.get("baseline", {})
-        for seed in sorted(ours.keys() & theirs.keys()):
+        for seed in seeds_of_both(group, "dssl", "baseline"):
             epoch = overtakes(ours[seed].curve, theirs[seed].curve)
             rows.append((recipe, heavy, str(seed), "never" if epoch is None else f"from epoch {epoch:g} on"))
     heading = ("recipe", "heavy policy", "seed", "DSSL's kNN stays above the baseline's")
@@ -205,7 +221,8 @@ def overtakes(ours, theirs):
 
 def single_runs(steps):
     heading = ("run", "scale", "epochs", "seed", "op set", "heavy policy", "T-hat", "alpha beta gamma delta", "kNN",
-               "best on test (epoch)", "`fast`", "rank", "std", "alarm", "untrained kNN", "commit")  # fmt: skip
+               "best on test (epoch)", "`fast`", "rank", "std", "alarm", "untrained kNN", "machine",
+               "commit")  # fmt: skip
     return Table("Runs", heading, [run_row(one) for one in steps], data_note(steps))
 
 
@@ -214,28 +231,26 @@ def run_row(one):
     name = one.kept.folder.name if one.kept else one.job.name
     start = (name, config.scale, str(config.epochs), str(config.seed), *circumstances(config))
     if one.state != "finished":
-        return (*start, not_run([one]), *[""] * 7)
-    ours, commit = result(one.kept), one.kept.evaluations["knn"].get("commit") or ""
+        return (*start, not_run([one]), *[""] * 8)
+    ours, commit = result(one.kept), one.kept.versions.get("commit") or ""
+    machine = f"{config.precision} on {config.device}, torch {one.kept.versions.get('torch', '?')}"
     best = f"{ours.best[0]:.1f} ({ours.best[1]:g})"
     alarm = "no" if ours.alarm is None else f"epoch {ours.alarm:g}"
     return (*start, f"{ours.knn:.2f}", best, f"{ours.fast:.2f}", f"{ours.rankme:.1f}", f"{ours.std:.2f}", alarm,
-            f"{ours.untrained:.1f}", commit[:10] + "-dirty" * commit.endswith("-dirty"))  # fmt: skip
+            f"{ours.untrained:.1f}", machine, commit[:10] + "-dirty" * commit.endswith("-dirty"))  # fmt: skip
 
 
 def circumstances(config):
     """Op sets, heavy policy, reading of T-hat, weights of Eq. 6; '-' for what the variant does not use."""
     if config.variant == "baseline":
         return "-", "-", "-", "-"
-    sets = sorted({name for name in ("author16", "ra14", "ua15") if f"op_set='{name}'" in repr(heavy_policy(config))})
     reading = READINGS[config.heavy_views] if config.variant == "heavy" else "-"
     weights = "-" if config.variant == "heavy" else " ".join(
-        f"{getattr(config, name):g}" for name in ("alpha", "beta", "gamma", "delta"))  # fmt: skip
+        f"{getattr(config, name):g}" for name in EQ6)  # fmt: skip
     source = {"view": "", "image": ", from the image", "crop": ", from another crop"}[config.heavy_from]
-    return ", ".join(sets) or "-", config.heavy + source, reading, weights
+    return ", ".join(op_sets(config)) or "-", config.heavy + source, reading, weights
 
 
 def data_note(steps):
     places = dict.fromkeys(one.kept.about for one in steps if one.kept)
-    configs = [one.kept.config for one in steps if one.kept]
-    precisions = dict.fromkeys(f"{config.precision} ({config.device})" for config in configs)
-    return f"Data: {'; '.join(places)}. Precision: {', '.join(precisions)}." if places else ""
+    return f"Data: {'; '.join(places)}." if places else ""

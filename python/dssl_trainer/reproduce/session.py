@@ -16,7 +16,7 @@ def reproduce(options, out):
     wanted = jobs(options.experiment, options.scale, options.seeds, options.cells, changes)
     steps, source = plan.plan(wanted, out, measure=not (options.report or options.dry_run))
     if options.dry_run and options.scale == "full":
-        print("\n".join(plan.recipe(job) for job in wanted))
+        print("\n".join(plan.recipe(job, changes) for job in wanted))
     print(plan.table(options.experiment, options.scale, steps, source, out), flush=True)
     if options.dry_run:
         return
