@@ -38,7 +38,18 @@ def test_whole_runs_cost_what_the_facts_say():
 def test_a_step_costs_what_torch_counts(method, variant):
     """Ours are three forward passes for forward and backward; torch also sees that the first convolution of each view
     has no gradient to hand on. Similarity matrices of 16 rows, which we leave out, are below 1 %."""
-    config = tiny("nowhere", method, variant=variant)
+    expect_what_torch_counts(tiny("nowhere", method, variant=variant))
+
+
+@pytest.mark.parametrize("method", ["simsiam", "byol"])
+def test_views_that_predict_nothing_have_no_backward_pass(method):
+    """Fig. 5's delta 1: v^ and v^' are targets alone."""
+    config = tiny("nowhere", method, variant="dssl", gamma=0.0, delta=1.0)
+    assert (cost(config).passes, cost(config).targets) == (2, 2)
+    expect_what_torch_counts(config)
+
+
+def expect_what_torch_counts(config):
     images = Images(torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.zeros(16, dtype=torch.int64))
     learner, batches = Learner(config, 1), Loader(images, config).get(0, 1)
     with FlopCounterMode(display=False) as counter:

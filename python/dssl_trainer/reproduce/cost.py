@@ -22,26 +22,28 @@ IMAGES = {"cifar10": 50_000, "imagenet": 1_281_167}  # in training
 
 class Cost(NamedTuple):
     """encoder: FLOP of one view's forward pass; heads: of projector and predictor. passes: forward and backward
-    passes per image through the online network; slow: forward passes through the slow one. bytes: see `memory`."""
+    passes per image through the online network; targets: forward passes alone, of views that predict nothing; slow:
+    forward passes through the slow network. bytes: see `memory`."""
 
     encoder: int
     heads: int
     slow_heads: int
     passes: int
+    targets: int
     slow: int
     bytes: int
 
     @property
     def per_image(self):
         slow = self.slow * (self.encoder + self.slow_heads)
-        return 3 * self.passes * (self.encoder + self.heads) + slow
+        return (3 * self.passes + self.targets) * (self.encoder + self.heads) + slow
 
     def total(self, images):
         return self.per_image * images
 
     def encoder_total(self, images):
         """Of the encoder alone: what is usually quoted."""
-        return (3 * self.passes + self.slow) * self.encoder * images
+        return (3 * self.passes + self.targets + self.slow) * self.encoder * images
 
 
 class Shape(NamedTuple):
@@ -59,9 +61,9 @@ def cost(config):
     last = Shape(0, 0, 0)
     if config.method in ("simsiam", "byol"):
         last = predictor_shape(config.projector[-1], config.predictor)
-    online, slow = passes(config)
-    size = memory(config, [encoder, head, last], slow > 0, online)
-    return Cost(encoder.flop, head.flop + last.flop, head.flop, online, slow, size)
+    online, targets, slow = passes(config)
+    size = memory(config, [encoder, head, last], slow > 0, online + targets)
+    return Cost(encoder.flop, head.flop + last.flop, head.flop, online, targets, slow, size)
 
 
 @functools.cache
@@ -117,16 +119,18 @@ def saved(module, x):
 
 
 def passes(config):
-    """(views that are encoded with a gradient, views that the slow network encodes)."""
+    """Views that learn, that the online network only encodes, and that the slow network encodes."""
+    views = len(view_names(config))
     if config.method in ("simsiam", "byol"):
-        return len(view_names(config)), graph(config).targets if config.method == "byol" else 0
+        learning = len({i for i, *_ in graph(config).edges})
+        return learning, views - learning, graph(config).targets if config.method == "byol" else 0
     if config.method == "mocov2":
         method = new_method(
             dataclasses.replace(config, encoder="resnet10_eighth", projector=(8,), queue=1, device="cpu")
         )
         edges = (*method.pairs, *method.directed.edges)
-        return len({i for i, *_ in edges}), len({j for _, j, *_ in edges})
-    return len(view_names(config)), 0
+        return len({i for i, *_ in edges}), 0, len({j for _, j, *_ in edges})
+    return views, 0, 0
 
 
 def memory(config, shapes, has_slow, views):

@@ -134,24 +134,30 @@ def duration(seconds):
 
 def recipe(job, changes):
     """A run's complete recipe, cost and expected accuracy, and the command that runs it alone. changes: of --set."""
-    price = cost(job.config)
-    images = images_seen(job.config)
-    encoder, everything = price.encoder_total(images), price.per_image * images
-    recipe = identity(job.config) | {"precision": job.config.precision}
-    settings = ", ".join(f"{name} {show(value)}" for name, value in recipe.items())
+    values = identity(job.config) | {"precision": job.config.precision}
+    settings = ", ".join(f"{name} {show(value)}" for name, value in values.items())
     expected = "the paper gives no number" if job.cell.paper is None else f"the paper: {job.cell.paper}"
     if isinstance(job.cell.paper, float):
         expected += " % top-1, linear evaluation"
     lines = [
         f"{job.name}  ({job.cell.label}{'; ' + job.cell.note if job.cell.note else ''})", f"  expected  {expected}",
-        f"  cost      {flop_text(everything)}, of it the encoder {flop_text(encoder)} ({price.encoder / 1e6:.4g} MFLOP "
-        f"a view; {price.passes} views forward and backward, {price.slow} through the slow network)",
-        f"  memory    {bytes_text(price.bytes)} in float32 over all devices: weights, gradients, momentum, and what a "
-        f"batch of {job.config.batch_size // job.config.accumulate} keeps for the backward pass",
+        *costs(job.config),
         *textwrap.wrap(f"settings  {settings}", 116, initial_indent="  ", subsequent_indent=" " * 12),
         f"  alone     {command(job, changes)}",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def costs(config):
+    price, images = cost(config), images_seen(config)
+    everything, encoder = flop_text(price.per_image * images), flop_text(price.encoder_total(images))
+    passes = f"{price.passes} views forward and backward, {price.targets} forward alone"
+    return (
+        f"  cost      {everything}, of it the encoder {encoder} ({price.encoder / 1e6:.4g} MFLOP a view; {passes}, "
+        f"{price.slow} through the slow network)",
+        f"  memory    {bytes_text(price.bytes)} in float32 over all devices: weights, gradients, momentum, and what a "
+        f"batch of {config.batch_size // config.accumulate} keeps for the backward pass",
+    )
 
 
 def command(job, changes):
