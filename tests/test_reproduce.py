@@ -15,7 +15,7 @@ from dssl_trainer.presets import PRESETS
 from dssl_trainer.reproduce import pages, plan, results
 from dssl_trainer.reproduce.cells import jobs, kept_runs, key
 from PIL import Image
-from reproduce_setup import job_of, write_run
+from reproduce_setup import DATA, job_of, write_run
 from trainer_setup import held_by_another
 
 SIMSIAM = [f"simsiam-cifar10-{variant}" for variant in ("baseline", "heavy", "dssl")]
@@ -265,6 +265,14 @@ def test_report_stands_beside_the_paper(runs, capsys):
     machine = f"bf16 on {chosen('auto')}, torch 2.11"
     assert run[8:] == ["33.00", "35.0 (6)", "39.00", "70.5", "0.80", "epoch 4", "34.0", machine, "0123456789"]
     assert "Trained on" not in page
+
+
+def test_report_shows_that_images_differ(runs, capsys):
+    folder = runs / "simsiam-cifar10-dssl-seed0"
+    record = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(record | {"images": "1a2b3c4d"}))
+    page, _ = report_of(runs, capsys)
+    assert f"Data: {DATA}; {DATA}, checksum 1a2b3c4d." in page
     assert cells_of(page, "simsiam-cifar10-baseline-seed1")[8] == "not finished: epoch 4 of 10"
 
 

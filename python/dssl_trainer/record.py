@@ -34,11 +34,11 @@ def origin(config):
     return {name: "default" if value == defaults[name] else "program" for name, value in vars(config).items()}
 
 
-def write(path, config, origin, about):
-    """config.json: every setting with its value and origin, versions, and the data."""
+def write(path, config, origin, about, images):
+    """config.json: every setting with its value and origin, versions, the data in words, and the images' checksum."""
     versions = {"python": platform.python_version(), "torch": torch.__version__, "dssl_ops": installed_version()}
     versions["commit"] = commit()
-    record = {"settings": as_dict(config), "origin": origin, "versions": versions, "data": about}
+    record = {"settings": as_dict(config), "origin": origin, "versions": versions, "data": about, "images": images}
     with replacing(path, "w") as file:
         file.write(json.dumps(record, indent=2) + "\n")
 

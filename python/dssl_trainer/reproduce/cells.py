@@ -184,7 +184,8 @@ def read(folder):
         record = json.loads((folder / "config.json").read_text())
         config = from_dict(record["settings"], folder / "config.json")
         rows = rows_of(folder)
-        return Kept(folder, config, record["versions"], record["data"], rows, evaluations(folder, rows))
+        about = record["data"] + (f", checksum {record['images']}" if "images" in record else "")
+        return Kept(folder, config, record["versions"], about, rows, evaluations(folder, rows))
     except (OSError, ValueError, LookupError, TypeError, TrainerError):
         return None
 
