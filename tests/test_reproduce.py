@@ -12,7 +12,7 @@ from dssl_trainer.device import chosen
 from dssl_trainer.errors import TrainerError
 from dssl_trainer.experiments import EXPERIMENTS
 from dssl_trainer.presets import PRESETS
-from dssl_trainer.reproduce import pages, plan, results
+from dssl_trainer.reproduce import figures, pages, plan, results
 from dssl_trainer.reproduce.cells import jobs, kept_runs, key
 from PIL import Image
 from reproduce_setup import DATA, job_of, write_run
@@ -262,25 +262,32 @@ def test_report_stands_beside_the_paper(runs, capsys):
     assert cells_of(page, "byol-cifar10 w/ DSSL")[1:3] == ["94.7", "not run"]
     run = cells_of(page, "simsiam-cifar10-heavy-seed1")
     assert run[1:8] == ["small", "10", "1", "author16", "RA(2,5)+Jigsaw(4)", "all views heavy", "-"]
-    machine = f"bf16 on {chosen('auto')}, torch 2.11"
+    machine = f"bf16, {chosen('auto')}, 2.11"
     assert run[8:] == ["33.00", "35.0 (6)", "39.00", "70.5", "0.80", "epoch 4", "34.0", machine, "0123456789"]
-    assert "Trained on" not in page
-
-
-def test_report_shows_that_images_differ(runs, capsys):
-    folder = runs / "simsiam-cifar10-dssl-seed0"
-    record = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(record | {"images": "1a2b3c4d"}))
-    page, _ = report_of(runs, capsys)
-    assert f"Data: {DATA}; {DATA}, checksum 1a2b3c4d." in page
     assert cells_of(page, "simsiam-cifar10-baseline-seed1")[8] == "not finished: epoch 4 of 10"
+    assert "Trained on" not in page and f"Data: {DATA}." in page
 
 
-def test_report_says_which_cells_another_kind_of_device_trained(runs, capsys):
-    write_run(runs, job_of("table2", "byol-cifar10-dssl"), [32, 40, 41, 42, 43, 44], device="cuda:1")
-    page, _ = report_of(runs, capsys)
-    others = "simsiam-cifar10 repro., simsiam-cifar10 w/ T-hat, simsiam-cifar10 w/ DSSL"
-    assert f"Trained on cuda:1: byol-cifar10 w/ DSSL; on {chosen('auto')}: {others}." in page
+def test_report_tells_images_apart_by_their_checksums(runs, capsys):
+    for variant, checksum in (("dssl", "1a2b3c4d"), ("heavy", "5e6f7a8b")):
+        path = runs / f"simsiam-cifar10-{variant}-seed0" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"images": checksum}))
+        page, _ = report_of(runs, capsys)
+        assert ("checksum" in page) == (variant == "heavy"), "one checksum alone tells nothing"
+    for checksum in ("unknown", "1a2b3c4d", "5e6f7a8b"):
+        assert f"{DATA}, checksum {checksum}" in page
+
+
+def test_report_says_which_cells_another_kind_of_device_trained(tmp_path, capsys):
+    devices = {"baseline": "cuda", "heavy": "cuda:1", "dssl": "cpu"}
+    for variant, device in devices.items():
+        job = job_of("table2", f"simsiam-cifar10-{variant}")
+        write_run(tmp_path, job, [32, 40, 41, 42, 43, 44], device=device)
+    page, _ = report_of(tmp_path, capsys)
+    told = "Trained on cuda: simsiam-cifar10 repro., simsiam-cifar10 w/ T-hat; on cpu: simsiam-cifar10 w/ DSSL."
+    assert page.count(told) == 2, "below the cells and below their differences"
+    steps, _ = plan.plan(jobs("table2", "small", globs=["simsiam-cifar10*"]), tmp_path, measure=False)
+    assert "trained on cuda and cpu" in figures.caption("", steps)
 
 
 def test_report_subtracts_seed_by_seed(runs, capsys):
@@ -322,8 +329,13 @@ def test_harder_byol_is_not_paired_with_a_baseline_of_other_standard_views(tmp_p
     found = jobs("table3", "small", globs=["byol-imagenet*"])
     for job in found:
         write_run(tmp_path, job, [30] * 6)
-    steps, _ = plan.plan(found, tmp_path, measure=False)
-    assert {policy for _, policy in results.policies(steps)} == {"RA(8,16)"}
+    compared = results.differences(plan.plan(found, tmp_path, measure=False)[0])
+    assert {heavy for _, heavy, *_ in compared.rows} == {"RA(8,16)"}
+    harder = jobs("table2", "small", globs=["byol-imagenet*"], changes={"heavy": "byol_harder"})
+    for job in harder:
+        write_run(tmp_path, job, [30] * 6, folder=f"own-{job.name}")
+    compared = results.differences(plan.plan(harder, tmp_path, measure=False)[0])
+    assert [heavy for _, heavy, *_ in compared.rows] == ["byol_harder"] * 3
 
 
 def test_long_pair_tells_when_it_overtakes(tmp_path):

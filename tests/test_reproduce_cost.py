@@ -41,11 +41,16 @@ def test_a_step_costs_what_torch_counts(method, variant):
     expect_what_torch_counts(tiny("nowhere", method, variant=variant))
 
 
-@pytest.mark.parametrize("method", ["simsiam", "byol"])
-def test_views_that_predict_nothing_have_no_backward_pass(method):
-    """Fig. 5's delta 1: v^ and v^' are targets alone."""
-    config = tiny("nowhere", method, variant="dssl", gamma=0.0, delta=1.0)
-    assert (cost(config).passes, cost(config).targets) == (2, 2)
+@pytest.mark.parametrize(
+    "weights, passes",
+    [({"gamma": 0.0, "delta": 1.0}, (2, 2)), ({"alpha": 0.0}, (4, 0)), ({"gamma": 0.0}, (2, 2)),
+     ({"beta": 1.0, "gamma": 0.0}, (4, 0))],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["simsiam", "byol", "simclr", "barlow"])
+def test_views_that_predict_nothing_have_no_backward_pass(method, weights, passes):
+    """Fig. 5's delta 1: v^ and v^' are targets alone. With alpha 0 v and v' get gradients of zero."""
+    config = tiny("nowhere", method, variant="dssl", **weights)
+    assert (cost(config).passes, cost(config).forward_only) == passes
     expect_what_torch_counts(config)
 
 

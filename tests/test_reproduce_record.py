@@ -92,7 +92,7 @@ def test_collecting_fills_documents_and_figure(tree, capsys):
     assert "| simsiam-cifar10 | RA(2,5)+Jigsaw(4) | DSSL - w/ T-hat | 21.0 | 0.0 | 0 |" in docs
     assert "| simsiam-cifar10 | RA(2,5)+Jigsaw(4) | collapse / 21.0 | collapse / 24.0 | 2.4 / -3.0 |" in docs
     assert "No run on record yet." in docs and "| simsiam-cifar10-heavy-seed0 | small | 10 |" in docs
-    assert "3 finished runs" in capsys.readouterr().out
+    assert "3 new of 3 finished runs" in capsys.readouterr().out
     assert collect(tree).keys() == files.keys()
     again = collect(tree)
     assert {path.name for path in files if again[path] != files[path]} == set(), "collecting twice changes nothing"
@@ -157,7 +157,12 @@ def test_rule_is_applied_as_it_stands(heavy, alarm, holds, tmp_path):
                   alarm=alarm if variant == "heavy" else None)  # fmt: skip
     table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in blocks.rule(tmp_path, "").splitlines()]
     assert [row[-1] for row in table[2:]] == holds
-    assert (table[2][1], table[4][1]) == (f"{52 - heavy:.1f}", "-3.0")
+    assert [row[1:3] for row in table[2:]] == [
+        [f"{52 - heavy:.1f}", "0.0"],
+        [f"{55 - heavy:.1f}", "0.0"],
+        ["-3.0", "0.0"],
+    ]
+    assert table[3][3] == f"alarm in {int(alarm is not None)} of 1 runs, effective rank 70.5"
 
 
 def test_record_has_small_files_alone_and_no_paths(tree):

@@ -19,7 +19,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 def resolve(config):
     """The settings with 'auto' replaced by what this machine has."""
     device = chosen(config.device)
-    if device.split(":")[0] not in ("cpu", "cuda"):
+    if kind(device) not in ("cpu", "cuda"):
         raise TrainerError(f"device: expected auto, cpu or cuda; got {device!r}")
     try:
         torch.empty(0, device=device)
@@ -39,6 +39,11 @@ def chosen(device):
     if device != "auto":
         return device
     return ("cuda" if not launched() else local_device()) if torch.cuda.is_available() else "cpu"
+
+
+def kind(device):
+    """'cuda' of 'cuda:1'."""
+    return device.split(":")[0]
 
 
 def fast_bf16(device):

@@ -192,9 +192,8 @@ class Run:
         if not resuming:  # the checkpoint first: killed from here on, the folder must not pass for the old run
             for name in ("checkpoint.pt", "log.csv", *(old.name for old in self.folder.glob("evaluation-*.json"))):
                 remove(self.folder / name)
-        if not (resuming and self.done and (self.folder / "config.json").exists()):  # who only looks did not train it
-            images = f"{self.progress.data_crc:08x}"
-            record.write(self.folder / "config.json", self.config, self.origin, self.dataset.about, images)
+        images = f"{self.progress.data_crc:08x}"
+        record.write(self.folder / "config.json", self.config, self.origin, self.dataset.about, images)
         where = f"{self.config.precision} on {self.config.device}, {place(self.ranks)[1]} processes"
         self.say(f"{self.dataset.about}; {where}, {self.steps_per_epoch} steps an epoch")
         if not resuming:

@@ -6,8 +6,8 @@
         L = sum over edges (i, j, w) of w D(p_i, stopgrad(z_j)),   D(p, z) = -cos(p, z), mean over the batch
 
 baseline and heavy: two pairs, (v1, v1') and (v2, v2'), each symmetric. dssl: (v, v') symmetric, and each
-heavy view predicts the standard view it was made from: v^ -> v, v^' -> v'. Four terms of equal weight each, unless
-beta or delta of Eq. 6 add some or gamma takes from them.
+heavy view predicts the standard view it was made from: v^ -> v, v^' -> v'. Four terms of equal weight in each; other
+weights of Eq. 6 and heavy_views all have other terms (variants.py).
 """
 
 from torch import nn

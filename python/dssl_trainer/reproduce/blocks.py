@@ -54,9 +54,9 @@ def headline(root, where):
         f"Reduced scale: {config.encoder}, {config.epochs} epochs, batch {config.batch_size}, JPEG copy of CIFAR-10; "
         f"{config.heavy} of {config.op_set}; w/ T-hat: {results.READINGS[config.heavy_views]}. Top-1 in percent, last "
         "epoch, all test images, mean and standard deviation over seeds. The paper's column is ResNet-18 after 800 "
-        f"epochs, linear evaluation: not to be compared.\n\n{picture('reproduction', root, where)}"
+        f"epochs, linear evaluation: not to be compared.{results.trained_on(steps)}"
     )
-    return pages.markdown(results.Table("", heading, rows, note))
+    return f"{pages.markdown(results.Table('', heading, rows, note))}\n\n{picture('reproduction', root, where)}"
 
 
 def rule(root, where):
@@ -76,7 +76,11 @@ def rule(root, where):
     rows = [("1. DSSL - T-hat >= 10 points of kNN", *first, "", yes(above[0])),
             ("2. baseline - T-hat >= 10 points of kNN, or the alarm", *second, alarm, yes(above[1] or alarms > 0)),
             ("3. DSSL - baseline, reported", *third, "", "-")]  # fmt: skip
-    return pages.markdown(results.Table("", ("rule", "kNN, points", "`fast`, points", "T-hat", "holds"), rows))
+    return pages.markdown(
+        results.Table(
+            "", ("rule", "kNN, points", "`fast`, points", "T-hat", "holds"), rows, results.trained_on(steps).strip()
+        )
+    )
 
 
 def beside(root, where):
@@ -120,7 +124,8 @@ def picture(name, root, where):
 
 def runs(root, where):
     """Every run on record."""
-    found = sorted(kept_runs(root / "reproduction" / "small").values(), key=lambda run: run.folder.name)
+    found = sorted((run for run in kept_runs(root / "reproduction" / "small").values() if run.finished),
+                   key=lambda run: run.folder.name)  # fmt: skip
     steps = [plan.Step(Job(as_cell(run), run.config, run.folder.name), "finished", run, 0.0) for run in found]
     return pages.markdown(results.single_runs(steps)) if steps else "No run on record yet."
 
@@ -134,7 +139,7 @@ def full(root, where):
     rows = []
     for job in jobs("table2", "full"):
         price = cost(job.config)
-        rows.append((job.cell.label, flop_text(price.per_image * images_seen(job.config)), bytes_text(price.bytes),
+        rows.append((job.cell.label, flop_text(price.total(images_seen(job.config))), bytes_text(price.bytes),
                      results.paper(job.cell)))  # fmt: skip
     return pages.markdown(results.Table("", ("cell", "FLOP", "memory, float32", "the paper"), rows))
 

@@ -20,7 +20,7 @@ from ..errors import TrainerError
 from ..experiments import EXPERIMENTS, Cell
 from ..presets import PRESETS
 
-MEASURED = {"small": ("knn", "fast"), "full": ("knn", "fast", "linear")}  # protocols, by scale
+WANTED = {"small": ("knn", "fast"), "full": ("knn", "fast", "linear")}  # protocols, by scale
 EQ6 = ("alpha", "beta", "gamma", "delta")
 FIXED = {"data", "download", "out", "resume", "max_steps", "on_collapse", "seed", "variant"}  # not for --set
 
@@ -38,13 +38,14 @@ class Job(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the folder of a run holds beside weights: versions and a line about the data of config.json, rows of
-    log.csv, {protocol: evaluation-<protocol>.json} of the last row's step."""
+    """What the folder of a run holds beside weights: of config.json versions, a line about the data and the images'
+    checksum, rows of log.csv, {protocol: evaluation-<protocol>.json} of the last row's step."""
 
     folder: Path
     config: Config
     versions: dict
     about: str
+    images: str | None
     rows: list
     evaluations: dict
 
@@ -57,7 +58,7 @@ class Kept(NamedTuple):
         """Trained to the end, and its last checkpoint evaluated by every protocol of its scale."""
         if self.epoch < self.config.epochs or "knn" not in self.rows[-1]:
             return False
-        return set(MEASURED.get(self.config.scale, ("knn", "fast"))) <= self.evaluations.keys()
+        return set(WANTED.get(self.config.scale, ("knn", "fast"))) <= self.evaluations.keys()
 
     @property
     def is_drawn(self):
@@ -184,8 +185,8 @@ def read(folder):
         record = json.loads((folder / "config.json").read_text())
         config = from_dict(record["settings"], folder / "config.json")
         rows = rows_of(folder)
-        about = record["data"] + (f", checksum {record['images']}" if "images" in record else "")
-        return Kept(folder, config, record["versions"], about, rows, evaluations(folder, rows))
+        return Kept(folder, config, record.get("versions") or {}, record["data"], record.get("images"), rows,
+                    evaluations(folder, rows))  # fmt: skip
     except (OSError, ValueError, LookupError, TypeError, TrainerError):
         return None
 

@@ -18,20 +18,19 @@ LIMIT = 5 * 2**20
 
 
 def collect(kept, scale, root=Path()):
-    """Copies finished runs of the scale into root/reproduction/<scale>, drawn images apart, and renews documents and
-    figures; yields what it did."""
+    """Copies finished runs of the scale that are not there yet into root/reproduction/<scale>, drawn images apart, and
+    renews documents and figures; yields what it did. Raises TrainerError where another training of a run is there."""
     if not (root / DOCUMENTS[1]).exists():
         raise TrainerError(f"collect: expected to run in the source tree, where {DOCUMENTS[1]} is")
     record = root / "reproduction" / scale
     done = [run for run in kept.values() if run.finished and run.config.scale == scale and not run.is_drawn]
-    for run in done:
-        refuse_another(run, record / name_of(run))
-    for run in done:
+    new = [run for run in done if not is_there(run, record / name_of(run))]
+    for run in new:
         copy(run, record / name_of(run))
     size = sum(path.stat().st_size for path in record.rglob("*") if path.is_file())
     if size > LIMIT:
         raise TrainerError(f"collect: {record} has {size / 2**20:.1f} MiB; {LIMIT >> 20} MiB are allowed")
-    yield f"{len(done)} finished runs copied into {record}: {size / 1024:.0f} KiB"
+    yield f"{len(new)} new of {len(done)} finished runs copied into {record}: {size / 1024:.0f} KiB"
     for path in blocks.draw(root):
         yield f"drawn: {path}"
     for name in DOCUMENTS:
@@ -46,11 +45,14 @@ def name_of(run):
     return run_name(f"{run.config.method}-{run.config.dataset}", run.config)
 
 
-def refuse_another(run, target):
-    """A run that is on record stays, also where another machine has trained the same one to other numbers."""
+def is_there(run, target):
+    """What is on record stays, also where another machine has trained the same run to other numbers."""
     path = target / "log.csv"
-    if path.exists() and path.read_text() != (run.folder / "log.csv").read_text():
-        raise TrainerError(f"collect: {run.folder} is another training of the run in {target}, which it would replace")
+    if not path.exists():
+        return False
+    if path.read_text() != (run.folder / "log.csv").read_text():
+        raise TrainerError(f"collect: {run.folder} is another training of the run in {target}: remove one of the two")
+    return True
 
 
 def copy(run, target):
@@ -63,13 +65,12 @@ def copy(run, target):
 
 def anonymous(words, run):
     """Without the folders that lead to the data and to the run; a path of the data becomes `data`, on every machine."""
-    data = Path(run.config.data)
-    for path in {str(place) for place in (data, data.resolve()) if len(place.parts) > 1}:
-        words = re.sub(rf"(?<![\w./-]){re.escape(path)}(?![\w.-])", "data", words)
-    places = [data.parent, Path(run.config.out).parent, run.folder.parent]
-    folders = {str(folder) for place in places for folder in (place, place.resolve())} - {".", "/"}
-    for folder in sorted(folders, key=len, reverse=True):  # one may lie in the other
-        words = re.sub(rf"(?<![\w./-]){re.escape(folder)}/", "", words)
+    data, above = Path(run.config.data), (Path(run.config.data).parent, Path(run.config.out).parent, run.folder.parent)
+    new = {f"{folder}/": "" for place in above for folder in (place, place.resolve()) if str(folder) not in ("/", ".")}
+    new |= {str(place): "data" for place in (data, data.resolve()) if place.is_absolute()}
+    for path in sorted(new, key=len, reverse=True):  # one may lie in the other
+        end = "" if path.endswith("/") else r"(?![\w-]|\.\w)"
+        words = re.sub(rf"(?<![\w./-]){re.escape(path)}{end}", new[path], words)
     return words
 
 

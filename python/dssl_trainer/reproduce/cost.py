@@ -15,35 +15,35 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..encoders import ENCODERS
 from ..heads import predictor, projector
 from ..learner import new_method
-from ..variants import graph, view_names
+from ..variants import directed, graph, pairs, view_names
 
 IMAGES = {"cifar10": 50_000, "imagenet": 1_281_167}  # in training
 
 
 class Cost(NamedTuple):
     """encoder: FLOP of one view's forward pass; heads: of projector and predictor. passes: forward and backward
-    passes per image through the online network; targets: forward passes alone, of views that predict nothing; slow:
-    forward passes through the slow network. bytes: see `memory`."""
+    passes per image through the online network; forward_only: of views that predict nothing; slow: forward passes
+    through the slow network. bytes: see `memory`."""
 
     encoder: int
     heads: int
     slow_heads: int
     passes: int
-    targets: int
+    forward_only: int
     slow: int
     bytes: int
 
     @property
     def per_image(self):
         slow = self.slow * (self.encoder + self.slow_heads)
-        return (3 * self.passes + self.targets) * (self.encoder + self.heads) + slow
+        return (3 * self.passes + self.forward_only) * (self.encoder + self.heads) + slow
 
     def total(self, images):
         return self.per_image * images
 
     def encoder_total(self, images):
         """Of the encoder alone: what is usually quoted."""
-        return (3 * self.passes + self.targets + self.slow) * self.encoder * images
+        return (3 * self.passes + self.forward_only + self.slow) * self.encoder * images
 
 
 class Shape(NamedTuple):
@@ -61,9 +61,9 @@ def cost(config):
     last = Shape(0, 0, 0)
     if config.method in ("simsiam", "byol"):
         last = predictor_shape(config.projector[-1], config.predictor)
-    online, targets, slow = passes(config)
-    size = memory(config, [encoder, head, last], slow > 0, online + targets)
-    return Cost(encoder.flop, head.flop + last.flop, head.flop, online, targets, slow, size)
+    learning, forward_only, slow = passes(config)
+    size = memory(config, [encoder, head, last], slow > 0, learning + forward_only)
+    return Cost(encoder.flop, head.flop + last.flop, head.flop, learning, forward_only, slow, size)
 
 
 @functools.cache
@@ -120,17 +120,18 @@ def saved(module, x):
 
 def passes(config):
     """Views that learn, that the online network only encodes, and that the slow network encodes."""
-    views = len(view_names(config))
-    if config.method in ("simsiam", "byol"):
-        learning = len({i for i, *_ in graph(config).edges})
-        return learning, views - learning, graph(config).targets if config.method == "byol" else 0
     if config.method == "mocov2":
         method = new_method(
             dataclasses.replace(config, encoder="resnet10_eighth", projector=(8,), queue=1, device="cpu")
         )
         edges = (*method.pairs, *method.directed.edges)
         return len({i for i, *_ in edges}), 0, len({j for _, j, *_ in edges})
-    return views, 0, 0
+    if config.method in ("simsiam", "byol"):
+        learning = graph(config).predictions
+    else:
+        learning = max([directed(config).predictions, *(1 + j for _, j, _ in pairs(config))])
+    slow = graph(config).targets if config.method == "byol" else 0
+    return learning, len(view_names(config)) - learning, slow
 
 
 def memory(config, shapes, has_slow, views):

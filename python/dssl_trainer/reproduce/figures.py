@@ -5,6 +5,7 @@ import statistics
 
 from matplotlib.figure import Figure
 
+from ..device import kind
 from ..reports.curves import COLORS, PALETTE
 from .results import by_cell, curve, result
 
@@ -112,6 +113,6 @@ def caption(about, steps):
     several = [ours[0].job.cell.recipe for ours in lines if len(ours) > 1]
     bands = ", bands from lowest to highest" if set(several) - crowded(steps) else ""
     means = f"\nmean over seeds{bands}" if several else ""
-    devices = list(dict.fromkeys(config.device for config in configs))
+    devices = list(dict.fromkeys(kind(config.device) for config in configs))
     mixed = f", trained on {' and '.join(devices)}" if len(devices) > 1 else ""
     return f"{about}\nscale {scale}{reduced}, {epochs} epochs, seed {seeds}{some}{mixed}{means}"

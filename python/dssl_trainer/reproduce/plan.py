@@ -11,7 +11,7 @@ import torch
 from ..config import show
 from ..data.dataset import Images
 from ..data.loader import Loader
-from ..device import chosen, resolve, threads
+from ..device import chosen, kind, resolve, threads
 from ..experiments import ABOUT
 from ..learner import Learner
 from ..lock import is_held
@@ -38,7 +38,7 @@ def plan(jobs, out, measure=True):
 def step(job, kept, out, speed):
     state = state_of(job, kept, out)
     left = 0.0 if state == "finished" else 1 - min(kept.epoch / job.config.epochs, 1) if kept else 1.0
-    total = cost(job.config).per_image * images_seen(job.config)
+    total = cost(job.config).total(images_seen(job.config))
     return Step(job, state, kept, 0.0 if not left else left * total / speed if speed else None)
 
 
@@ -61,8 +61,9 @@ def folder_of(job, kept, out):
 def speeds(jobs, kept, measure):
     """(job -> FLOP per second, or None; a word about its source): of its own log, else the median of the recipe's
     logs, else of all, else of a probe. Logs of other devices do not count: a GPU's says nothing of a CPU."""
-    here = {chosen(job.config.device) for job in jobs}
-    own = {name: rate for name, run in kept.items() if run.config.device in here and (rate := logged_rate(run))}
+    here = {kind(chosen(job.config.device)) for job in jobs}
+    ours = {name: run for name, run in kept.items() if kind(run.config.device) in here}
+    own = {name: rate for name, run in ours.items() if (rate := logged_rate(run))}
     recipes: dict[tuple, list[float]] = {}
     for name, rate in own.items():
         recipes.setdefault((kept[name].config.method, kept[name].config.encoder), []).append(rate)
@@ -77,7 +78,7 @@ def speeds(jobs, kept, measure):
 def logged_rate(run):
     if not run.epoch or run.rows[-1]["seconds"] <= 0:
         return None
-    return cost(run.config).per_image * run.rows[-1]["step"] * run.config.batch_size / run.rows[-1]["seconds"]
+    return cost(run.config).total(run.rows[-1]["step"] * run.config.batch_size) / run.rows[-1]["seconds"]
 
 
 def probe(config):
@@ -90,7 +91,7 @@ def probe(config):
     with threads(config.threads):
         loader, learner = Loader(images, config), Learner(config, 1)
         times = [one_step(loader, learner, number) for number in range(4)][1:]  # the first one warms up
-    return cost(config).per_image * config.batch_size / statistics.median(times)
+    return cost(config).total(config.batch_size) / statistics.median(times)
 
 
 def one_step(loader, learner, number):
@@ -150,8 +151,8 @@ def recipe(job, changes):
 
 def costs(config):
     price, images = cost(config), images_seen(config)
-    everything, encoder = flop_text(price.per_image * images), flop_text(price.encoder_total(images))
-    passes = f"{price.passes} views forward and backward, {price.targets} forward alone"
+    everything, encoder = flop_text(price.total(images)), flop_text(price.encoder_total(images))
+    passes = f"{price.passes} views forward and backward, {price.forward_only} forward alone"
     return (
         f"  cost      {everything}, of it the encoder {encoder} ({price.encoder / 1e6:.4g} MFLOP a view; {passes}, "
         f"{price.slow} through the slow network)",

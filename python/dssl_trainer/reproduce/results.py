@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from ..config import BYOL_HARDER
 from ..data.views import op_sets
+from ..device import kind
 from ..experiments import ABOUT, LEFT_OUT
 from ..variants import LABELS
 from .cells import EQ6
@@ -95,10 +96,10 @@ def summary_note(steps):
 
 
 def trained_on(steps):
-    """Which cells are from which kind of device, where not all are from one."""
+    """Which cells were trained on which kind of device, where not all on one."""
     places: dict[str, dict] = {}
     for one in (one for one in steps if one.state == "finished"):
-        places.setdefault(one.kept.config.device, {})[one.job.cell.label] = None
+        places.setdefault(kind(one.kept.config.device), {})[one.job.cell.label] = None
     told = "; ".join(f"on {device}: {', '.join(labels)}" for device, labels in places.items())
     return f" Trained {told}." if len(places) > 1 else ""
 
@@ -156,7 +157,7 @@ def differences(steps):
                 rows.append((recipe, heavy, f"{LABELS[a]} - {LABELS[b]}", *texts, ", ".join(map(str, seeds))))
     heading = ("recipe", "heavy policy", "difference", "kNN", "`fast`", "seeds")
     note = "Points of percent, last epoch, the two runs of a seed subtracted; mean and standard deviation over seeds."
-    return Table("Differences", heading, rows, note) if rows else None
+    return Table("Differences", heading, rows, note + trained_on(steps)) if rows else None
 
 
 def seeds_of_both(group, a, b):
@@ -186,12 +187,14 @@ def baseline(one):
 
 
 def is_of(one, pair):
-    return one.job.cell.recipe == pair[0] and (baseline(one) or one.job.config.heavy == pair[1])
+    """Whether it belongs to (recipe, policy); a baseline does to any but byol_harder, which alters its views, too."""
+    recipe, heavy = pair
+    alike = one.job.config.heavy == heavy or (baseline(one) and BYOL_HARDER not in (heavy, one.job.config.heavy))
+    return one.job.cell.recipe == recipe and alike
 
 
 def extra(job):
-    """Whether more than variant and policy tell it from the recipe; byol_harder alters the standard views, too."""
-    return job.config.heavy == BYOL_HARDER or set(job.cell.settings) - {"variant", "heavy", "epochs"}
+    return set(job.cell.settings) - {"variant", "heavy", "epochs"}
 
 
 def overtaking(steps):
@@ -221,8 +224,8 @@ def overtakes(ours, theirs):
 
 def single_runs(steps):
     heading = ("run", "scale", "epochs", "seed", "op set", "heavy policy", "T-hat", "alpha beta gamma delta", "kNN",
-               "best on test (epoch)", "`fast`", "rank", "std", "alarm", "untrained kNN", "machine",
-               "commit")  # fmt: skip
+               "best on test (epoch)", "`fast`", "rank", "std", "alarm", "untrained kNN",
+               "precision, device, torch", "commit")  # fmt: skip
     return Table("Runs", heading, [run_row(one) for one in steps], data_note(steps))
 
 
@@ -233,7 +236,7 @@ def run_row(one):
     if one.state != "finished":
         return (*start, not_run([one]), *[""] * 8)
     ours, commit = result(one.kept), one.kept.versions.get("commit") or ""
-    machine = f"{config.precision} on {config.device}, torch {one.kept.versions.get('torch', '?')}"
+    machine = f"{config.precision}, {config.device}, {one.kept.versions.get('torch', '?')}"
     best = f"{ours.best[0]:.1f} ({ours.best[1]:g})"
     alarm = "no" if ours.alarm is None else f"epoch {ours.alarm:g}"
     return (*start, f"{ours.knn:.2f}", best, f"{ours.fast:.2f}", f"{ours.rankme:.1f}", f"{ours.std:.2f}", alarm,
@@ -252,5 +255,8 @@ def circumstances(config):
 
 
 def data_note(steps):
-    places = dict.fromkeys(one.kept.about for one in steps if one.kept)
+    """Checksums where they differ: by words alone a copy and the original are alike."""
+    kept = [one.kept for one in steps if one.kept]
+    several = len({one.images for one in kept} - {None}) > 1
+    places = dict.fromkeys(one.about + f", checksum {one.images or 'unknown'}" * several for one in kept)
     return f"Data: {'; '.join(places)}." if places else ""
