@@ -94,12 +94,13 @@ def test_show_prints_every_setting_with_its_origin(capsys):
     assert set(vars(PRESETS["barlow-imagenet"]["full"])) <= set(rows) and "Barlow Twins on ImageNet" in said
 
 
-def test_run_keeps_the_origin_of_its_settings(tmp_path):
+def test_run_keeps_the_origin_of_its_settings_and_images(tmp_path):
     assert cli.main(tiny_command(str(tmp_path), "--max-steps", "1")[3:]) == 0
     record = json.loads((tmp_path / "config.json").read_text())
     assert record["origin"]["lr"] == "preset" and record["origin"]["knn_temperature"] == "default"
     assert record["origin"]["batch_size"] == "command line" and record["settings"]["batch_size"] == 16
     assert set(record["origin"]) == set(record["settings"])
+    assert record["images"] == f"{load(tiny(tmp_path)).crc():08x}"
 
 
 @pytest.mark.parametrize(

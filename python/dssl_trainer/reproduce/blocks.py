@@ -67,20 +67,18 @@ def rule(root, where):
         found.setdefault(one.job.config.variant, {})[one.job.config.seed] = results.result(one.kept)
     if not all(results.seeds_of_both(found, *pair) for pair in results.PAIRS):
         return "Not all of the runs that it needs are on record yet."
-    first, second, third = ([results.spread(results.gaps(found, *pair, name)) for name in ("knn", "fast")]
-                            for pair in results.PAIRS)  # fmt: skip
-    above = [statistics.mean(results.gaps(found, *pair, "knn")) >= 10 for pair in results.PAIRS]
+    knn, fast = ([results.gaps(found, *pair, name) for pair in results.PAIRS] for name in ("knn", "fast"))
     heavy = found["heavy"].values()
     alarms, rank = sum(run.alarm is not None for run in heavy), results.spread([run.rankme for run in heavy])
     alarm = f"alarm in {alarms} of {len(heavy)} runs, effective rank {rank}"
-    rows = [("1. DSSL - T-hat >= 10 points of kNN", *first, "", yes(above[0])),
-            ("2. baseline - T-hat >= 10 points of kNN, or the alarm", *second, alarm, yes(above[1] or alarms > 0)),
-            ("3. DSSL - baseline, reported", *third, "", "-")]  # fmt: skip
-    return pages.markdown(
-        results.Table(
-            "", ("rule", "kNN, points", "`fast`, points", "T-hat", "holds"), rows, results.trained_on(steps).strip()
-        )
+    conditions = (
+        ("1. DSSL - T-hat >= 10 points of kNN", "", yes(statistics.mean(knn[0]) >= 10)),
+        ("2. baseline - T-hat >= 10 points of kNN, or the alarm", alarm, yes(statistics.mean(knn[1]) >= 10 or alarms)),
+        ("3. DSSL - baseline, reported", "", "-"),
     )
+    rows = [(words, results.spread(a), results.spread(b), *more) for (words, *more), a, b in zip(conditions, knn, fast)]
+    heading = ("rule", "kNN, points", "`fast`, points", "T-hat", "holds")
+    return pages.markdown(results.Table("", heading, rows, results.trained_on(steps).strip()))
 
 
 def beside(root, where):

@@ -20,7 +20,7 @@ from ..errors import TrainerError
 from ..experiments import EXPERIMENTS, Cell
 from ..presets import PRESETS
 
-WANTED = {"small": ("knn", "fast"), "full": ("knn", "fast", "linear")}  # protocols, by scale
+EVALUATED_BY = {"small": ("knn", "fast"), "full": ("knn", "fast", "linear")}  # protocols of a scale
 EQ6 = ("alpha", "beta", "gamma", "delta")
 FIXED = {"data", "download", "out", "resume", "max_steps", "on_collapse", "seed", "variant"}  # not for --set
 
@@ -58,7 +58,7 @@ class Kept(NamedTuple):
         """Trained to the end, and its last checkpoint evaluated by every protocol of its scale."""
         if self.epoch < self.config.epochs or "knn" not in self.rows[-1]:
             return False
-        return set(WANTED.get(self.config.scale, ("knn", "fast"))) <= self.evaluations.keys()
+        return set(EVALUATED_BY.get(self.config.scale, ("knn", "fast"))) <= self.evaluations.keys()
 
     @property
     def is_drawn(self):
@@ -170,7 +170,7 @@ def kept_runs(place):
     found: dict[str, Kept] = {}
     for path in sorted(Path(place).glob("*/config.json")):
         kept = read(path.parent)
-        if kept is not None and (kept.finished, kept.epoch) > progress(found.get(key(kept.config))):
+        if kept is not None and progress(kept) > progress(found.get(key(kept.config))):
             found[key(kept.config)] = kept
     return found
 

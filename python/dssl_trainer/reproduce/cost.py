@@ -119,7 +119,8 @@ def saved(module, x):
 
 
 def passes(config):
-    """Views that learn, that the online network only encodes, and that the slow network encodes."""
+    """Views that learn, that the online network only encodes, and that the slow network encodes. One that predicts
+    nothing learns if a later one predicts: directional_loss gives it a gradient, of zeros."""
     if config.method == "mocov2":
         method = new_method(
             dataclasses.replace(config, encoder="resnet10_eighth", projector=(8,), queue=1, device="cpu")

@@ -17,7 +17,7 @@ from ..lock import lock
 from ..presets import GIVEN
 from ..reports.html_report import write_report
 from ..train import train
-from .cells import WANTED, kept_runs
+from .cells import EVALUATED_BY, kept_runs
 from .plan import duration, folder_of
 
 AGAIN = "the same command again goes on: finished runs are skipped, this one resumes"
@@ -82,7 +82,7 @@ def run_one(job, out, places, changes, data):
     if kept:
         config = dataclasses.replace(config, precision=kept.config.precision)  # that of the machine that began it
     train(config, loaded(config, data), origin_of(job, changes))  # trained to the end already: it only looks
-    evaluate_run(folder, WANTED[job.config.scale], config.data, config.device)
+    evaluate_run(folder, EVALUATED_BY[job.config.scale], config.data, config.device)
     write_report(folder)
 
 
